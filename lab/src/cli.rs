@@ -1,0 +1,32 @@
+//! Command line: what was typed, and what it becomes.
+
+mod backend;
+mod load;
+
+use clap::{Parser, Subcommand};
+
+/// Toy backends, load generators and side-by-side comparison for Plimsoll.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve answers that the path asks for, such as /bytes/64 or /delay/100, until interrupted.
+    Backend(backend::Args),
+    /// Send load to a URL and print counts and latencies.
+    Load(Box<load::Args>),
+}
+
+impl Cli {
+    /// Does what was asked and returns what is to be printed.
+    pub(crate) fn run(self) -> anyhow::Result<String> {
+        match self.command {
+            Command::Backend(args) => args.run(),
+            Command::Load(args) => args.run(),
+        }
+    }
+}
