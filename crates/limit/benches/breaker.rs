@@ -77,6 +77,7 @@ fn two_threads(c: &mut Criterion) {
     });
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn on_two_threads(limit: &Breaker, turns: u64) -> Duration {
     let start = Barrier::new(2);
     let work = || {

@@ -10,6 +10,15 @@ use crate::breaker::Core;
 /// Keep it for as long as the work takes. For an HTTP request that is until
 /// the response *body* has ended: move the slot into the body. One pointer
 /// in size; it keeps the breaker's state alive.
+///
+/// It cannot be given back twice:
+///
+/// ```compile_fail,E0382
+/// # let breaker = plimsoll_limit::Breaker::new(1, 1).unwrap();
+/// let slot = breaker.try_reserve().unwrap();
+/// drop(slot);
+/// drop(slot); // moved
+/// ```
 #[must_use = "a slot that is dropped is given back"]
 pub struct Slot {
     core: Arc<Core>,
