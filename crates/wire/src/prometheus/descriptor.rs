@@ -24,12 +24,18 @@ pub enum Unit {
 
 /// Name, help text, kind and unit of a metric family.
 ///
-/// Made by constant functions, so that an illegal name in a `const` item is a
-/// compile error:
+/// Made by constant functions, so that this is checked by the compiler:
 ///
-/// ```compile_fail
+/// ```
 /// use plimsoll_wire::prometheus::Descriptor;
-/// const WRONG: Descriptor = Descriptor::counter("plimsoll_requests", "No _total");
+/// const RIGHT: Descriptor = Descriptor::counter("doors_opened_total", "Doors opened");
+/// ```
+///
+/// and this does not compile, because a counter ends in `_total`:
+///
+/// ```compile_fail,E0080
+/// use plimsoll_wire::prometheus::Descriptor;
+/// const WRONG: Descriptor = Descriptor::counter("doors_opened", "Doors opened");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Descriptor {

@@ -1,0 +1,71 @@
+//! docs/metrics.md describes what the reports contain, and nothing else.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/metrics.md");
+
+/// Families in a report: name and kind.
+fn families_of(format: Format) -> BTreeSet<(String, String)> {
+    text(format, &sample(), &families())
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect()
+}
+
+/// Families in the document: a heading with the name, and a row with the type.
+fn documented() -> BTreeSet<(String, String)> {
+    let mut sections = DOCUMENT.split("\n### `").skip(1);
+    let parse = |section: &str| {
+        let (name, rest) = section.split_once('`').unwrap();
+        let row = rest.split_once("| type | ").unwrap().1;
+        let kind = row.split_once(" |").unwrap().0;
+        (name.to_owned(), kind.to_owned())
+    };
+    let all: Vec<_> = sections.by_ref().map(parse).collect();
+    let unique = BTreeSet::from_iter(all.iter().cloned());
+    assert_eq!(all.len(), unique.len(), "a family is documented twice");
+    unique
+}
+
+#[test]
+fn every_family_is_documented_with_its_type_and_no_other() {
+    assert_eq!(documented(), families_of(Format::PrometheusText));
+}
+
+#[test]
+fn every_section_has_an_example_query_of_its_own_metric() {
+    for section in DOCUMENT.split("\n### `").skip(1) {
+        let (name, rest) = section.split_once('`').unwrap();
+        let query = rest.split("```promql\n").nth(1).unwrap_or_default();
+        let query = query.split("```").next().unwrap();
+        assert!(query.contains(name), "{name} has no example query");
+    }
+}
+
+#[test]
+fn the_help_texts_are_in_the_document() {
+    for line in text(Format::PrometheusText, &sample(), &families()).lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            let section = DOCUMENT
+                .split("\n### `")
+                .find(|part| part.starts_with(name));
+            assert!(section.unwrap().contains(help), "help text of {name}");
+        }
+    }
+}
+
+#[test]
+fn every_label_value_is_documented() {
+    let values = plimsoll_wire::AnswerSource::ALL
+        .map(|source| source.as_str())
+        .into_iter()
+        .chain(ProxyError::ALL.map(ProxyError::as_str));
+    for value in values {
+        assert!(DOCUMENT.contains(&format!("| `{value}` |")), "{value}");
+    }
+}
