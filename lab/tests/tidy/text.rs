@@ -1,5 +1,8 @@
 //! Rules over plain text: marks, foreign words, width, white space.
 
+use std::collections::BTreeSet;
+
+use crate::tokens;
 use crate::tree::{File, Finding};
 
 /// Columns of a line of Rust or Markdown. rustfmt keeps code at 100; this bounds what it does not
@@ -62,19 +65,28 @@ pub(crate) fn foreign_words(file: &File) -> Vec<Finding> {
     findings
 }
 
-/// Lines of Rust and Markdown over [`MAX_COLUMNS`]. Tables and addresses cannot be folded.
+/// Lines of Rust and Markdown over [`MAX_COLUMNS`]. Tables and addresses cannot be folded, and neither
+/// can a string that has the line to itself or goes over several: it is data, byte by byte.
 pub(crate) fn wide_lines(file: &File) -> Vec<Finding> {
     if !["rs", "md"].contains(&file.extension()) {
         return Vec::new();
     }
+    let data = match file.extension() {
+        "rs" => tokens::lines_of_long_strings(tokens::parse(&file.path, &file.text)),
+        _ => BTreeSet::new(),
+    };
     let foldable = |line: &str| {
         let table = line.trim_start_matches(['/', '!', ' ']).starts_with('|');
-        !(table || line.contains("https://") || line.contains("http://") || line.contains("]("))
+        let string = line.trim_start().starts_with('"') && line.ends_with(['"', ',']);
+        let address = ["https://", "http://", "]("]
+            .iter()
+            .any(|part| line.contains(part));
+        !(table || string || address)
     };
     let mut findings = Vec::new();
     for (number, line) in file.lines() {
         let columns = line.chars().count();
-        if columns > MAX_COLUMNS && foldable(line) {
+        if columns > MAX_COLUMNS && foldable(line) && !data.contains(&number) {
             let wrong = format!("has {columns} columns");
             let right = format!("fold it: at most {MAX_COLUMNS}");
             findings.push(Finding::new(&file.path, number, wrong, right));
@@ -232,9 +244,12 @@ mod tests {
             format!("| {wide} |"),
             format!("//! | {wide}"),
             format!("https://{wide}"),
+            format!("  \"{wide}\","),
         ] {
             assert_eq!(wide_lines(&File::new("a.md", &text)), []);
         }
+        let snapshot = format!("fn f() {{ g(r\"\n{wide}\n\"); }}\n");
+        assert_eq!(wide_lines(&File::new("a.rs", &snapshot)), []);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Tokens hold no ordinary comments, and strings stay closed, so a rule over tokens never objects to
 //! prose. They also reach into macro bodies, which a syntax tree does not.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// A path as written, `use` lists unfolded: `use a::{b, c}` is `a::b` and `a::c`.
@@ -52,6 +54,22 @@ pub(crate) fn attributes(tokens: TokenStream) -> Vec<(TokenStream, usize)> {
         }
     }
     found
+}
+
+/// The lines of strings that take more than one: snapshots, tables, pages.
+pub(crate) fn lines_of_long_strings(tokens: TokenStream) -> BTreeSet<usize> {
+    let mut lines = BTreeSet::new();
+    for tree in tokens {
+        match tree {
+            TokenTree::Group(group) => lines.append(&mut lines_of_long_strings(group.stream())),
+            TokenTree::Literal(literal) => {
+                let (start, end) = (literal.span().start().line, literal.span().end().line);
+                lines.extend((start..=end).filter(|_| start < end));
+            }
+            _ => {}
+        }
+    }
+    lines
 }
 
 /// The bracket group of the attribute that begins at `index` (`#[…]` or `#![…]`).
@@ -179,6 +197,15 @@ mod tests {
         };
         assert!(path.contains("tokio") && path.contains("tokio::timer"));
         assert!(!path.contains("tokio::time"));
+    }
+
+    #[test]
+    fn strings_of_several_lines_are_found_and_others_are_not() {
+        let source = "f(\"a\");\ng(r\"b\nc\nd\");\n// e\n/// f\nfn h() {}";
+        let lines: Vec<usize> = lines_of_long_strings(parse("test.rs", source))
+            .into_iter()
+            .collect();
+        assert_eq!(lines, [2, 3, 4]);
     }
 
     #[test]

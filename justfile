@@ -1,0 +1,125 @@
+# The one interface for developers. Each recipe says why it is there; `.ci/run` runs the same ones.
+# Needs: cargo (stable). `just`: `pip install rust-just` or `cargo install just`.
+
+target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
+seconds := "300"
+
+# What there is to run
+_default:
+    @just --list --unsorted
+
+# Before a commit: what a machine can find is not left to a reviewer
+check: fmt clippy docs
+
+# One layout, so that a diff shows changes only
+fmt:
+    cargo fmt --all --check
+    # the fuzz crate is a workspace of its own
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
+
+# Lints of tests, benches and examples too: they are read as often as the rest
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# A broken link in the documentation is an error; private items are built because we read them too
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+
+# The whole suite, style included; arguments go to cargo, e.g. `just test -p plimsoll-meter`
+test *arguments="--workspace":
+    cargo test --locked {{ arguments }}
+
+# A target directory of its own, because the flag rebuilds everything; without LTO, because linking
+# would take longer than the tests.
+# Every interleaving of the lock-free code
+loom:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="{{ target }}/loom"
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+    cargo test --locked --release -p plimsoll-meter --lib -- loom
+    cargo test --locked --release -p plimsoll-limit --test 'loom*'
+
+# Parsers against arbitrary bytes, for `seconds=300`; needs a nightly toolchain and cargo-fuzz
+fuzz parser="accept":
+    mkdir -p fuzz/corpus/{{ parser }}
+    cargo +nightly fuzz run {{ parser }} fuzz/corpus/{{ parser }} fuzz/seeds/{{ parser }} -- \
+        -max_total_time={{ seconds }} -max_len=4096
+
+# Time of the hot operations, by criterion; arguments go to cargo, e.g. `just bench -p plimsoll-meter`
+bench *arguments="--workspace":
+    cargo bench --locked {{ arguments }}
+
+# Every bench once, without measuring: a bench that does not run is found here and not on the day it is needed
+bench-once:
+    cargo test --workspace --locked --bench '*'
+
+# Plimsoll beside HAProxy, nginx and Envoy, in turns on one core; those not installed are reported as missing
+compare what="throughput" *arguments="": release
+    "{{ target }}/release/lab" compare {{ what }} --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
+
+# Ten seconds to look at: 20 clients, an application that takes 20 ms, room for 4 at a time
+demo: release
+    #!/usr/bin/env bash
+    set -euo pipefail
+    pids=()
+    trap 'kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
+    "{{ target }}/release/lab" backend --listen 127.0.0.1:28080 & pids+=($!)
+    "{{ target }}/release/plimsoll" sidecar --app 127.0.0.1:28080 --listen 127.0.0.1:28012 \
+        --metrics-listen 127.0.0.1:29090 --concurrency 4 --queue 100 & pids+=($!)
+    curl -fsS --retry 50 --retry-delay 1 --retry-connrefused -o /dev/null http://127.0.0.1:28012/status/200
+    "{{ target }}/release/lab" load --url http://127.0.0.1:28012/delay/20 --connections 20 --duration 10s & load=$!
+    while kill -0 "$load" 2>/dev/null; do
+        curl -fsS http://127.0.0.1:29090/metrics | grep -E '^plimsoll_(requests_in_flight|slots_in_use|queue_depth) ' | paste -s
+        sleep 1
+    done
+    wait "$load"
+
+# The sidecar from end to end as cargo tests: real sockets, real processes
+e2e:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! compgen -G 'crates/plimsoll/tests/e2e*' >/dev/null; then
+        echo "skipped: crates/plimsoll/tests has no e2e test"
+        exit 77
+    fi
+    cargo test --locked -p plimsoll --test 'e2e*'
+
+# The programs as they are shipped, beside those they must work with: curl, h2load, promtool and a
+# Prometheus server that scrapes. Debian: curl nghttp2-client prometheus.
+# The release build between real clients and a real Prometheus
+smoke: release
+    .ci/smoke "{{ target }}/release"
+
+# Each crate builds with its own features only, not with those that the others switch on
+alone:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for manifest in crates/*/Cargo.toml lab/Cargo.toml; do
+        name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
+        echo "cargo check -p $name"
+        cargo check --quiet --locked -p "$name"
+    done
+
+# Licences, versions and sources of the dependencies; needs cargo-deny 0.20
+deny:
+    cargo deny --workspace --locked check bans licenses sources
+
+# The programs as they are shipped and measured
+release:
+    cargo build --release --locked -p plimsoll -p plimsoll-lab
+
+# Half a minute of fuzzing from the seeds, where the tools for it are
+fuzz-briefly:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        echo "skipped: needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz)"
+        exit 77
+    fi
+    just seconds=30 fuzz accept
+
+# All that must hold before a change lands, from an empty machine
+ci:
+    .ci/run
