@@ -35,6 +35,12 @@ pub fn while_pinned<T>(cpu: usize, work: impl FnOnce() -> T) -> io::Result<T> {
     Ok(result)
 }
 
+/// The first processor the calling thread may run on; `None` if the kernel does not say.
+pub fn any_processor() -> Option<usize> {
+    let set = sched_getaffinity(None).ok()?;
+    (0..CpuSet::MAX_CPU).find(|&cpu| set.is_set(cpu))
+}
+
 /// Raises the soft limit on open descriptors to `wanted`, or to the hard limit if that is lower,
 /// and returns what it then is. Never lowers it. Child processes inherit it.
 ///

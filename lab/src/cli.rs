@@ -1,6 +1,7 @@
 //! Command line: what was typed, and what it becomes.
 
 mod backend;
+mod compare;
 mod load;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +20,8 @@ enum Command {
     Backend(backend::Args),
     /// Send load to a URL and print counts and latencies.
     Load(Box<load::Args>),
+    /// Measure plimsoll, HAProxy, nginx and Envoy side by side, in turns.
+    Compare(Box<compare::Args>),
 }
 
 impl Cli {
@@ -27,6 +30,19 @@ impl Cli {
         match self.command {
             Command::Backend(args) => args.run(),
             Command::Load(args) => args.run(),
+            Command::Compare(args) => args.run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

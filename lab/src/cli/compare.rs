@@ -1,0 +1,254 @@
+//! `lab compare`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use plimsoll_lab::compare::{self, Kind, Report, Setup, latency, memory, start, throughput};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Take part, in this order: direct, plimsoll, haproxy, nginx, envoy.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES", value_parser = kind)]
+    only: Vec<Kind>,
+    /// Path of plimsoll, built with --release. Default: on PATH.
+    #[arg(long, global = true, value_name = "FILE")]
+    plimsoll: Option<PathBuf>,
+    /// Further argument for `plimsoll sidecar`. Repeatable.
+    #[arg(
+        long = "plimsoll-arg",
+        global = true,
+        value_name = "ARG",
+        allow_hyphen_values = true
+    )]
+    plimsoll_args: Vec<String>,
+    /// Path of haproxy. Default: on PATH, or in an sbin directory.
+    #[arg(long, global = true, value_name = "FILE")]
+    haproxy: Option<PathBuf>,
+    /// Path of nginx. Default: on PATH, or in an sbin directory.
+    #[arg(long, global = true, value_name = "FILE")]
+    nginx: Option<PathBuf>,
+    /// Path of envoy. Default: on PATH. Give the binary, not a script that starts it.
+    #[arg(long, global = true, value_name = "FILE")]
+    envoy: Option<PathBuf>,
+    /// Processor of the proxy.
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    proxy_cpu: usize,
+    /// Processor of backend and load.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    load_cpu: usize,
+    /// How often everything is measured (throughput, latency).
+    #[arg(long, global = true, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Write the tables to a file as well.
+    #[arg(long, global = true, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Processor time per request, rate and memory under full load.
+    Throughput(ThroughputArgs),
+    /// Latency added at a constant rate.
+    Latency(LatencyArgs),
+    /// Memory with connections idle, busy and closed, after bursts and a long run.
+    Memory(MemoryArgs),
+    /// Time to listening and answering; processor time when idle.
+    Start(StartArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ThroughputArgs {
+    /// h1, h2c, or both.
+    #[arg(long, value_delimiter = ',', default_value = "h1,h2c", value_name = "NAMES", value_parser = ["h1", "h2c"])]
+    protocols: Vec<String>,
+    /// Requests in flight: connections of HTTP/1.1; connections times 8 streams of h2c.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "32,256",
+        value_name = "NUMBERS"
+    )]
+    connections: Vec<usize>,
+    /// Bytes of a response body.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "64,10240",
+        value_name = "NUMBERS"
+    )]
+    bodies: Vec<u64>,
+    /// Load before each window.
+    #[arg(long, default_value = "500ms", value_name = "TIME", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// Each measured window.
+    #[arg(long, default_value = "3s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    window: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+struct LatencyArgs {
+    /// Arrivals per second.
+    #[arg(long, default_value_t = 2000.0, value_name = "PER_SECOND")]
+    rate: f64,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    connections: usize,
+    /// Bytes of a response body.
+    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    body: u64,
+    /// Load before each window.
+    #[arg(long, default_value = "500ms", value_name = "TIME", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// Each measured window.
+    #[arg(long, default_value = "3s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    window: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+struct MemoryArgs {
+    /// Connections held open.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    connections: usize,
+    /// Time between their closing and the reading after it.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// How often they are opened and closed again.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    bursts: u32,
+    /// Requests of the long run.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    requests: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct StartArgs {
+    /// Starts of each proxy.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Time without a request.
+    #[arg(long, default_value = "20s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    idle: Duration,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> anyhow::Result<String> {
+        let setup = self.common.setup();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let report = runtime.block_on(async {
+            tokio::select! {
+                report = self.what.run(&setup) => report,
+                // Returning, rather than dying, stops the proxy that is running.
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            }
+        });
+        // A load that is still running ends with the process.
+        runtime.shutdown_background();
+        let report = report?;
+        if let Some(file) = &self.common.markdown {
+            compare::write_markdown(&report, file)?;
+        }
+        Ok(report.to_string())
+    }
+}
+
+impl Common {
+    fn setup(&self) -> Setup {
+        let given = |kind| match kind {
+            Kind::Direct => None,
+            Kind::Plimsoll => self.plimsoll.clone(),
+            Kind::Haproxy => self.haproxy.clone(),
+            Kind::Nginx => self.nginx.clone(),
+            Kind::Envoy => self.envoy.clone(),
+        };
+        let kinds = if self.only.is_empty() {
+            &Kind::ALL[..]
+        } else {
+            &self.only
+        };
+        let path = std::env::var("PATH").unwrap_or_default();
+        Setup {
+            proxy_cpu: self.proxy_cpu,
+            load_cpu: self.load_cpu,
+            rounds: self.rounds,
+            ..Setup::find(kinds, given, &path, &self.plimsoll_args)
+        }
+    }
+}
+
+impl What {
+    async fn run(self, setup: &Setup) -> anyhow::Result<Report> {
+        match self {
+            Self::Throughput(args) => {
+                let options = throughput::Options {
+                    h2c: args.protocols.iter().map(|name| name == "h2c").collect(),
+                    connections: args.connections,
+                    bodies: args.bodies,
+                    warm_up: args.warm_up,
+                    window: args.window,
+                };
+                throughput::run(setup, &options, &mut tell).await
+            }
+            Self::Latency(args) => {
+                let options = latency::Options {
+                    rate: args.rate,
+                    connections: args.connections,
+                    body: args.body,
+                    warm_up: args.warm_up,
+                    window: args.window,
+                };
+                latency::run(setup, &options, &mut tell).await
+            }
+            Self::Memory(args) => {
+                let options = memory::Options {
+                    connections: args.connections,
+                    settle: args.settle,
+                    bursts: args.bursts,
+                    requests: args.requests,
+                };
+                memory::run(setup, &options, &mut tell).await
+            }
+            Self::Start(args) => {
+                let options = start::Options {
+                    runs: args.runs,
+                    idle: args.idle,
+                };
+                start::run(setup, &options, &mut tell).await
+            }
+        }
+    }
+}
+
+#[allow(
+    clippy::print_stderr,
+    reason = "a run of minutes shows that it goes on; the report goes to stdout"
+)]
+fn tell(line: &str) {
+    eprintln!("{line}");
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    known.ok_or_else(|| "one of direct, plimsoll, haproxy, nginx, envoy".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_named() {
+        assert_eq!(kind("nginx"), Ok(Kind::Nginx));
+        assert!(kind("apache").is_err());
+    }
+}

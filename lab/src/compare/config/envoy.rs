@@ -1,0 +1,70 @@
+//! Envoy.
+
+use super::{CONCURRENCY, QUEUE, Setting};
+
+/// - The HTTP connection manager and the router filter, nothing else; one worker by `--concurrency 1`.
+/// - HTTP/1.1: `max_connections` is the limit, since a connection carries one request;
+///   `max_pending_requests` is the queue.
+/// - h2c: requests above `max_requests` are refused, not queued. So the limit is one connection with
+///   as many streams, above which requests are pending, and `max_requests` admits limit and queue.
+/// - Statistics, request ids and all other defaults are left on.
+pub(in super::super) fn envoy(setting: &Setting<'_>) -> String {
+    let Setting {
+        listen, app, h2c, ..
+    } = setting;
+    let codec = if *h2c { "HTTP2" } else { "HTTP1" };
+    let connections = if *h2c { 1 } else { CONCURRENCY };
+    let upstream = if *h2c {
+        format!("http2_protocol_options: {{ max_concurrent_streams: {CONCURRENCY} }}")
+    } else {
+        "http_protocol_options: {}".to_owned()
+    };
+    let admitted = CONCURRENCY + QUEUE;
+    format!(
+        "static_resources:
+  listeners:
+  - name: in
+    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {listen} }} }}
+    tcp_backlog_size: 4096
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          codec_type: {codec}
+          stream_idle_timeout: 0s
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ['*']
+              routes:
+              - match: {{ prefix: / }}
+                route: {{ cluster: app, timeout: 0s }}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: app
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers:
+      thresholds:
+      - max_connections: {connections}
+        max_pending_requests: {QUEUE}
+        max_requests: {admitted}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config:
+          {upstream}
+    load_assignment:
+      cluster_name: app
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address: {{ socket_address: {{ address: 127.0.0.1, port_value: {app} }} }}
+"
+    )
+}

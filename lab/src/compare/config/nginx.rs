@@ -1,0 +1,52 @@
+//! nginx.
+
+use super::Setting;
+
+/// - `worker_processes 1`; the master process, which does nothing under load, is counted with it.
+/// - `keepalive 512`: no connection to the application is closed for want of room. `proxy_http_version
+///   1.1` and the emptied `Connection` field are what keep-alive to it takes in this version.
+/// - No limit: the `max_conns` of the free version refuses instead of queueing, which is another job.
+/// - h2c: HTTP/2 in front only. It cannot speak HTTP/2 to an application, save as gRPC.
+pub(in super::super) fn nginx(setting: &Setting<'_>) -> String {
+    let http2 = if setting.h2c { " http2" } else { "" };
+    let Setting {
+        listen, app, dir, ..
+    } = setting;
+    let dir = dir.display();
+    format!(
+        "daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log crit;
+events {{
+    worker_connections 8192;
+}}
+http {{
+    access_log off;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    upstream app {{
+        server 127.0.0.1:{app};
+        keepalive 512;
+        keepalive_timeout 1h;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{listen} backlog=4096{http2};
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_read_timeout 1h;
+        }}
+    }}
+}}
+"
+    )
+}

@@ -1,0 +1,191 @@
+//! Who takes part.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::config::{self, CONCURRENCY, QUEUE, Setting};
+
+/// A way from the client to the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// No proxy.
+    Direct,
+    /// `plimsoll sidecar`.
+    Plimsoll,
+    /// HAProxy.
+    Haproxy,
+    /// nginx.
+    Nginx,
+    /// Envoy.
+    Envoy,
+}
+
+/// A proxy that was found on this machine.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Which.
+    pub kind: Kind,
+    /// Its program; empty for [`Kind::Direct`].
+    pub program: PathBuf,
+    /// Further arguments, after ours.
+    pub extra: Vec<String>,
+}
+
+impl Kind {
+    /// Every kind, in the order of the tables.
+    pub const ALL: [Self; 5] = [
+        Self::Direct,
+        Self::Plimsoll,
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Envoy,
+    ];
+
+    /// The name in tables and of the program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Plimsoll => "plimsoll",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// Its program: `given` if there is one, else the first of its name in `path` (a list as in `PATH`)
+    /// and then in the `sbin` directories, where Debian puts two of them. `None` if there is no such file.
+    pub fn locate(self, given: Option<&Path>, path: &str) -> Option<PathBuf> {
+        if let Some(given) = given {
+            return given.is_file().then(|| given.to_owned());
+        }
+        std::env::split_paths(path)
+            .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+            .map(|dir| dir.join(self.name()))
+            .find(|program| program.is_file())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Peer {
+    /// The first line in which the program tells its version; `None` if it does not.
+    pub fn version(&self) -> Option<String> {
+        let flag = match self.kind {
+            Kind::Direct => return None,
+            Kind::Haproxy | Kind::Nginx => "-v",
+            Kind::Plimsoll | Kind::Envoy => "--version",
+        };
+        let output = Command::new(&self.program).arg(flag).output().ok()?;
+        // nginx tells it on standard error.
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+        Some(line.chars().take(90).collect())
+    }
+
+    /// The name and the text of its configuration file, if it has one.
+    pub(super) fn config(&self, setting: &Setting<'_>) -> Option<(&'static str, String)> {
+        match self.kind {
+            Kind::Direct | Kind::Plimsoll => None,
+            Kind::Haproxy => Some(("haproxy.cfg", config::haproxy(setting))),
+            Kind::Nginx => Some(("nginx.conf", config::nginx(setting))),
+            Kind::Envoy => Some(("envoy.yaml", config::envoy(setting))),
+        }
+    }
+
+    /// Its arguments: in the foreground, one worker, the configuration at `config`, and for Plimsoll,
+    /// which has none, everything on and `metrics` as the port of its reports.
+    pub(super) fn arguments(
+        &self,
+        setting: &Setting<'_>,
+        config: &Path,
+        metrics: u16,
+    ) -> Vec<String> {
+        let config = config.display().to_string();
+        let mut list: Vec<String> = match self.kind {
+            Kind::Direct => Vec::new(),
+            Kind::Plimsoll => vec![
+                "sidecar".into(),
+                format!("--app=127.0.0.1:{}", setting.app),
+                format!("--listen=127.0.0.1:{}", setting.listen),
+                format!("--metrics-listen=127.0.0.1:{metrics}"),
+                format!("--concurrency={CONCURRENCY}"),
+                format!("--queue={QUEUE}"),
+                "--workers=1".into(),
+            ],
+            Kind::Haproxy => vec!["-db".into(), "-f".into(), config],
+            Kind::Nginx => vec![
+                "-p".into(),
+                setting.dir.display().to_string(),
+                // Errors before the configuration is read go to a path of the distribution otherwise.
+                "-e".into(),
+                "stderr".into(),
+                "-c".into(),
+                config,
+            ],
+            Kind::Envoy => vec![
+                "-c".into(),
+                config,
+                "--concurrency".into(),
+                "1".into(),
+                "--log-level".into(),
+                "error".into(),
+                "--disable-hot-restart".into(),
+            ],
+        };
+        list.extend(self.extra.iter().cloned());
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_by_flag_or_on_the_path() {
+        let dir = crate::compare::scratch::Scratch::new().unwrap();
+        let program = dir.path().join("plimsoll");
+        std::fs::write(&program, "").unwrap();
+        let path = format!("/nowhere:{}", dir.path().display());
+        assert_eq!(Kind::Plimsoll.locate(None, &path), Some(program.clone()));
+        assert_eq!(
+            Kind::Plimsoll.locate(Some(&program), ""),
+            Some(program.clone())
+        );
+        assert_eq!(Kind::Plimsoll.locate(None, "/nowhere"), None);
+        let wrong = dir.path().join("other");
+        assert_eq!(
+            Kind::Plimsoll.locate(Some(&wrong), &path),
+            None,
+            "a wrong flag is not ignored"
+        );
+    }
+
+    #[test]
+    fn plimsoll_gets_its_limits_and_extra_arguments() {
+        let peer = Peer {
+            kind: Kind::Plimsoll,
+            program: "plimsoll".into(),
+            extra: vec!["--more".into()],
+        };
+        let setting = Setting {
+            listen: 1,
+            app: 2,
+            h2c: false,
+            dir: Path::new("/tmp"),
+        };
+        let arguments = peer.arguments(&setting, Path::new(""), 3).join(" ");
+        assert_eq!(
+            arguments,
+            "sidecar --app=127.0.0.1:2 --listen=127.0.0.1:1 --metrics-listen=127.0.0.1:3 \
+             --concurrency=100 --queue=1000 --workers=1 --more"
+        );
+        assert!(peer.config(&setting).is_none());
+    }
+}
