@@ -6,11 +6,36 @@
 //! here also asserts that no wake-up is lost.
 #![cfg(loom)]
 
-use loom::future::block_on;
-use loom::sync::Arc;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::sync::Notify;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use plimsoll_limit::{Breaker, Entry, Slot, Waiting};
+
+/// Wakes the loom thread that waits for a future.
+struct Unpark(Notify);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// Runs a future on the current loom thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let unpark = Arc::new(Unpark(Notify::new()));
+    let waker = Waker::from(Arc::clone(&unpark));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        unpark.0.wait();
+    }
+}
 
 fn breaker(concurrency: usize, queue_depth: usize) -> Breaker {
     Breaker::new(concurrency, queue_depth).expect("both are in range")
@@ -131,17 +156,18 @@ fn nothing_starts_after_lowering_to_zero_though_a_slot_is_coming_back() {
 fn lowering_is_in_force_when_the_call_returns() {
     loom::model(|| {
         let breaker = breaker(2, 2);
-        let running = Arc::new(AtomicUsize::new(0));
+        let running = Arc::new(AtomicUsize::new(2));
         let others = [(); 2].map(|()| {
-            let (breaker, running) = (breaker.clone(), Arc::clone(&running));
+            let slot = breaker.try_reserve();
+            let running = Arc::clone(&running);
             thread::spawn(move || {
-                let _slot = acquire(&breaker);
-                running.fetch_add(1, Ordering::SeqCst);
                 running.fetch_sub(1, Ordering::SeqCst);
+                drop(slot);
             })
         });
         breaker.set_concurrency(1).unwrap();
         let slot = acquire(&breaker);
+        // An addition of nothing reads the latest value, where a load may not.
         assert_eq!(running.fetch_add(0, Ordering::SeqCst), 0);
         drop(slot);
         for other in others {
