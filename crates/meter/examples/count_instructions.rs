@@ -3,6 +3,7 @@
 //! ```text
 //! cargo build --release -p plimsoll-meter --example count_instructions
 //! perf stat -e instructions:u target/release/examples/count_instructions guard 10000000
+//! valgrind --tool=callgrind target/release/examples/count_instructions guard 10000
 //! ```
 //!
 //! The difference between two counts of rounds, divided by the difference of the

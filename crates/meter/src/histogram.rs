@@ -53,9 +53,6 @@ pub struct Histogram {
     bounds: Arc<[Duration]>,
     /// The same bounds as nanoseconds, for the search.
     limits: Box<[u64]>,
-    /// For each binary order of magnitude, the bounds before it. The bucket of
-    /// a value whose highest bit is `i` is among `octaves[i]..=octaves[i + 1]`.
-    octaves: [u8; OCTAVES + 1],
     /// One per bound, and the last for what exceeds them all. Not cumulative.
     buckets: Box<[AtomicU64]>,
     /// Nanoseconds modulo 2⁶⁴.
@@ -95,8 +92,6 @@ pub enum HistogramError {
     },
 }
 
-const OCTAVES: usize = u64::BITS as usize;
-
 // === impl Histogram ===
 
 impl Histogram {
@@ -118,7 +113,6 @@ impl Histogram {
         let limits: Box<[u64]> = bounds.iter().copied().map(saturating_nanos).collect();
         Ok(Self {
             bounds: bounds.into(),
-            octaves: octaves(&limits),
             buckets: (0..=limits.len()).map(|_| AtomicU64::new(0)).collect(),
             limits,
             sum: AtomicU64::new(0),
@@ -127,8 +121,7 @@ impl Histogram {
 
     /// Counts one duration. Above 584 years it counts as 584 years.
     ///
-    /// Cost: a table look-up, a search among the bounds of one binary order of
-    /// magnitude (one or two in practice), two atomic additions.
+    /// Cost: a binary search among the bounds, two atomic additions.
     #[inline]
     pub fn record(&self, duration: Duration) {
         let nanos = saturating_nanos(duration);
@@ -152,14 +145,15 @@ impl Histogram {
         &self.bounds
     }
 
+    /// The first bucket whose bound is not below `nanos`.
+    ///
+    /// The standard binary search, which compiles to no branch that could be
+    /// mispredicted. A recording takes 6 ns with it. With a table indexed by the
+    /// highest bit and then a walk along the bounds it took 8 ns for durations
+    /// that vary, and 4 instead of 5 ns for one and the same duration.
     #[inline]
     fn bucket_of(&self, nanos: u64) -> usize {
-        // Zero shares the lowest octave with one.
-        let octave = (nanos | 1).ilog2() as usize;
-        let first = usize::from(self.octaves[octave]);
-        let end = usize::from(self.octaves[octave + 1]);
-        let within = self.limits[first..end].iter();
-        first + within.take_while(|&&limit| limit < nanos).count()
+        self.limits.partition_point(|&limit| limit < nanos)
     }
 }
 
@@ -187,17 +181,6 @@ fn check(bounds: &[Duration]) -> Result<(), HistogramError> {
         }
     }
     Ok(())
-}
-
-/// For each `i`, how many limits are below 2ⁱ.
-fn octaves(limits: &[u64]) -> [u8; OCTAVES + 1] {
-    std::array::from_fn(|i| {
-        let below = match 1_u64.checked_shl(i as u32) {
-            Some(power) => limits.partition_point(|&limit| limit < power),
-            None => limits.len(),
-        };
-        u8::try_from(below).expect("BOUNDS_MAX is less than 256")
-    })
 }
 
 #[inline]

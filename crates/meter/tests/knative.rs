@@ -116,6 +116,12 @@ fn rows_of_the_present_statistics() {
                 Report(1000, (1.5, 0.0, 2, 0)),
             ],
         ),
+    ]);
+}
+
+#[test]
+fn rows_that_span_reports() {
+    check(&[
         (
             "across a report",
             &[
