@@ -1,1 +1,30 @@
-fn main() {}
+//! The program: command line, configuration, composition, admin server.
+//!
+//! What it composes lives in the other crates: `plimsoll-proxy` carries requests, `plimsoll-meter` measures
+//! them, `plimsoll-limit` holds them, `plimsoll-wire` writes what others read.
+
+mod admin;
+mod cli;
+mod logs;
+mod memory;
+mod report;
+mod sidecar;
+mod signals;
+
+use std::process::ExitCode;
+
+use crate::cli::{Action, Fault};
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fault.report(),
+    }
+}
+
+fn run(action: Action) -> Result<(), Fault> {
+    match action {
+        Action::Print(text) => cli::print(&text),
+        Action::Sidecar(settings) => sidecar::run(settings),
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line. Nothing here opens a port: a mistake is told before anything has begun.
+
+mod sidecar;
+mod values;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+pub(crate) use sidecar::{LogFormat, SidecarSettings};
+
+/// `EX_USAGE` of sysexits.h: the command was used wrongly.
+const EXIT_USAGE: u8 = 64;
+
+/// Something failed while running.
+const EXIT_RUNTIME: u8 = 1;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Show a text and end.
+    Print(String),
+    /// Run the sidecar.
+    Sidecar(SidecarSettings),
+}
+
+/// Why the program ends without having done what it was asked to.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The command, a flag or a variable is wrong.
+    Usage(String),
+    /// It failed while running.
+    Runtime(anyhow::Error),
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "plimsoll",
+    version,
+    about = "Measures the load of every request exactly, and holds each instance to what it can carry.",
+    after_help = "Start here:\n  plimsoll demo                           see it at work, with nothing to set up\n  plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service",
+    disable_help_subcommand = true,
+    max_term_width = 80
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Sidecar(sidecar::SidecarArgs),
+}
+
+/// Reads the command line and the environment.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fault> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            return Ok(Action::Print(error.render().to_string()));
+        }
+        Err(error) => return Err(Fault::Usage(one_line(&error))),
+    };
+    match cli.command {
+        None => Ok(Action::Print(overview())),
+        Some(Command::Sidecar(arguments)) => arguments
+            .resolve()
+            .map(Action::Sidecar)
+            .map_err(Fault::Usage),
+    }
+}
+
+fn overview() -> String {
+    use clap::CommandFactory;
+    Cli::command().render_help().to_string()
+}
+
+/// clap's message without its usage and hints: what was wrong, and what is accepted.
+fn one_line(error: &clap::Error) -> String {
+    let message = error.render().to_string();
+    let paragraph = message.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!(
+        "{} (see plimsoll --help)",
+        line.trim_start_matches("error: ")
+    )
+}
+
+/// Writes to standard output; a reader that has gone is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Fault> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Fault::Runtime(error.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Fault {
+    /// Tells a person, in one line, and gives the exit code.
+    #[expect(
+        clippy::print_stderr,
+        reason = "logging may not be set up yet, or may be what has failed"
+    )]
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Usage(message) => {
+                eprintln!("plimsoll: {message}");
+                ExitCode::from(EXIT_USAGE)
+            }
+            Self::Runtime(error) => {
+                eprintln!("plimsoll: {error:#}");
+                ExitCode::from(EXIT_RUNTIME)
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Fault {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}

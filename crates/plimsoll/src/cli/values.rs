@@ -1,0 +1,121 @@
+//! How values are written on the command line and in the environment.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+/// A time limit: `300s`, `1m 30s`, `250ms`; `0` is off.
+pub(crate) fn limit(text: &str) -> Result<Option<Duration>, String> {
+    duration(text).map(|duration| (!duration.is_zero()).then_some(duration))
+}
+
+/// A length of time: `30s`, `1m 30s`, `250ms`, `0`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let duration = humantime::parse_duration(text).map_err(|error| {
+        format!("{error}; write a number and a unit, such as 300s, 1m or 250ms")
+    })?;
+    if duration > DURATION_MAX {
+        return Err("at most 365 days are accepted".to_owned());
+    }
+    Ok(duration)
+}
+
+/// The longest time that can be asked for. Far from the end of any clock.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// An address to connect to: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or a port on this machine.
+pub(crate) fn target(text: &str) -> Result<SocketAddr, String> {
+    let accepted = "write HOST:PORT, such as 127.0.0.1:8080, or a port";
+    if let Ok(port) = text.parse::<u16>() {
+        return nonzero_port(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    let mut addresses = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; {accepted}"))?;
+    nonzero_port(
+        addresses
+            .next()
+            .ok_or_else(|| format!("no address found; {accepted}"))?,
+    )
+}
+
+fn nonzero_port(address: SocketAddr) -> Result<SocketAddr, String> {
+    if address.port() == 0 {
+        Err("port 0 cannot be connected to".to_owned())
+    } else {
+        Ok(address)
+    }
+}
+
+/// An address to listen on: `0.0.0.0:8012`, `[::]:8012`, or a port on all interfaces.
+pub(crate) fn listener(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
+    }
+    text.parse()
+        .map_err(|_| "write IP:PORT, such as 0.0.0.0:8012 or [::]:8012, or a port".to_owned())
+}
+
+/// A part of the instance's identity.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("it must not be empty".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_and_zero_is_off() {
+        for (text, expected) in [
+            ("0", None),
+            ("0s", None),
+            ("300s", Some(300_000)),
+            ("1m 30s", Some(90_000)),
+            ("250ms", Some(250)),
+        ] {
+            assert_eq!(
+                limit(text),
+                Ok(expected.map(Duration::from_millis)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "300",
+            "-1s",
+            "five seconds",
+            "1e9999s",
+            "99999999999999999999s",
+            "400days",
+        ] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read() {
+        assert_eq!(target("8080"), Ok("127.0.0.1:8080".parse().expect("valid")));
+        assert_eq!(target("[::1]:80"), Ok("[::1]:80".parse().expect("valid")));
+        assert_eq!(listener("8012"), Ok("0.0.0.0:8012".parse().expect("valid")));
+        for text in [
+            "",
+            "0",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:99999",
+            "::1",
+        ] {
+            assert!(target(text).is_err(), "{text}");
+        }
+        for text in ["", "localhost:1", "127.0.0.1", "70000"] {
+            assert!(listener(text).is_err(), "{text}");
+        }
+    }
+}

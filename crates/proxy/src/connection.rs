@@ -1,0 +1,383 @@
+//! One client connection: which protocol it speaks, how it is served, how it ends.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use plimsoll_wire::Answer;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::config::HEAD_TIME_MAX;
+use crate::io::{DownstreamIo, SharedStream, WireObserver};
+use crate::refusal::Refusal;
+use crate::sidecar;
+use crate::tunnel::Tunnel;
+use crate::worker::Worker;
+
+/// What a client that speaks HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a connection that was answered before its request had been read is kept, so that the client can
+/// read the answer: closing with unread bytes would reset the connection and destroy the answer on its way.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The most that is read and thrown away meanwhile, in bytes.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How a connection has been told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Farewell {
+    /// Not at all.
+    None,
+    /// HTTP/2 clients are told to go away; HTTP/1 clients are told with their next answer.
+    Drain,
+    /// It ends as soon as nothing is in flight.
+    Close,
+    /// It ends now.
+    Cut,
+}
+
+/// What everything on one connection shares.
+#[derive(Debug)]
+pub(crate) struct ClientConnection {
+    worker: Rc<Worker>,
+    remote: SocketAddr,
+    forwarded_for: HeaderValue,
+    socket: SharedStream,
+    http2: Cell<bool>,
+    /// Requests whose answer has not ended.
+    in_flight: Cell<u32>,
+    /// An answer may still be in the HTTP library's buffer.
+    unflushed: Cell<bool>,
+    /// Bytes have arrived since the last request: a head has begun.
+    head_begun: Cell<bool>,
+    /// A request was answered before its body had been read.
+    unread: Cell<bool>,
+    /// The client has hung up while its request waited.
+    abandoned: Cell<bool>,
+    farewell: Cell<Farewell>,
+    tunnel: RefCell<Option<Tunnel>>,
+    /// The task that serves it.
+    task: RefCell<Option<Waker>>,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, remote: SocketAddr) {
+    let connection = Rc::new(ClientConnection::new(worker, stream, remote));
+    let key = connection.worker.register(&connection);
+    if let Ok(Some(prefix)) = connection.detect().await {
+        if connection.is_http2() {
+            connection.serve_http2(prefix).await;
+        } else {
+            connection.serve_http1(prefix).await;
+        }
+    }
+    connection.worker.unregister(key);
+}
+
+impl ClientConnection {
+    fn new(worker: Rc<Worker>, stream: TcpStream, remote: SocketAddr) -> Self {
+        let address = remote.ip().to_canonical().to_string();
+        Self {
+            worker,
+            remote,
+            forwarded_for: HeaderValue::try_from(address)
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            socket: SharedStream::new(stream),
+            http2: Cell::new(false),
+            in_flight: Cell::new(0),
+            unflushed: Cell::new(false),
+            head_begun: Cell::new(false),
+            unread: Cell::new(false),
+            abandoned: Cell::new(false),
+            farewell: Cell::new(Farewell::None),
+            tunnel: RefCell::new(None),
+            task: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// What `X-Forwarded-For` gets: the client's address without the port.
+    pub(crate) fn forwarded_for(&self) -> &HeaderValue {
+        &self.forwarded_for
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.get()
+    }
+
+    pub(crate) fn request_began(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.unflushed.set(true);
+        self.head_begun.set(false);
+        self.worker.request_arrived();
+    }
+
+    pub(crate) fn request_ended(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+    }
+
+    pub(crate) fn request_left_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// After the 101 has been written, `tunnel` takes the connection over.
+    pub(crate) fn tunnel_follows(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    /// Tells the connection to end.
+    pub(crate) fn bid(&self, farewell: Farewell) {
+        self.farewell.set(self.farewell.get().max(farewell));
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Waits for `place`, and gives the connection up if the client hangs up meanwhile.
+    ///
+    /// The HTTP library notices a hang-up by itself, unless a part of the body is still unread.
+    pub(crate) async fn unless_peer_closed<T>(
+        &self,
+        body_unread: bool,
+        place: impl Future<Output = T>,
+    ) -> T {
+        if !body_unread || self.is_http2() {
+            return place.await;
+        }
+        let mut place = pin!(place);
+        let mut peer_closed = pin!(self.socket.peer_closed());
+        let mut watching = true;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(value) = place.as_mut().poll(cx) {
+                return Poll::Ready(value);
+            }
+            if watching && let Poll::Ready(closed) = peer_closed.as_mut().poll(cx) {
+                watching = false;
+                self.abandoned.set(closed.is_ok());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Reads just enough to tell HTTP/2 from HTTP/1; returns what was read, `None` if there is nothing to serve.
+    async fn detect(&self) -> io::Result<Option<Bytes>> {
+        let mut buffer = [0_u8; HTTP2_PREFACE.len()];
+        let mut filled = 0;
+        let mut patience = pin!(tokio::time::sleep(HEAD_TIME_MAX));
+        std::future::poll_fn(|cx| {
+            self.remember_task(cx);
+            loop {
+                if self.farewell.get() >= Farewell::Close || patience.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(None));
+                }
+                let mut unread = ReadBuf::new(&mut buffer[filled..]);
+                ready!(self.socket.poll_read(cx, &mut unread))?;
+                let read = unread.filled().len();
+                filled += read;
+                let is_preface = buffer[..filled] == HTTP2_PREFACE[..filled];
+                if is_preface && filled == buffer.len() {
+                    self.http2.set(true);
+                } else if is_preface && read > 0 {
+                    continue;
+                }
+                return Poll::Ready(Ok(
+                    (filled > 0).then(|| Bytes::copy_from_slice(&buffer[..filled]))
+                ));
+            }
+        })
+        .await
+    }
+
+    async fn serve_http1(self: &Rc<Self>, prefix: Bytes) {
+        let io = TokioIo::new(DownstreamIo::new(
+            self.socket.clone(),
+            prefix,
+            Observer(Rc::clone(self)),
+        ));
+        let service = service_fn(|request| sidecar::carry(Rc::clone(self), request));
+        let mut http1 = self.worker.http1.serve_connection(io, service);
+        let mut told = false;
+        let mut head_patience = None;
+        let completed = std::future::poll_fn(|cx| {
+            self.remember_task(cx);
+            if self.farewell.get() == Farewell::Cut {
+                return Poll::Ready(false);
+            }
+            if self.farewell.get() == Farewell::Close && !told {
+                told = true;
+                Pin::new(&mut http1).graceful_shutdown();
+            }
+            match Pin::new(&mut http1).poll(cx) {
+                Poll::Ready(result) => Poll::Ready(result.is_ok()),
+                Poll::Pending if self.abandoned.get() => Poll::Ready(false),
+                Poll::Pending => self
+                    .poll_head_patience(&mut head_patience, cx)
+                    .map(|()| false),
+            }
+        })
+        .await;
+        // What the connection holds ends here, before the socket is waited for.
+        let unread = http1.into_parts().read_buf;
+        let tunnel = self.tunnel.borrow_mut().take();
+        match tunnel {
+            Some(tunnel) if completed => tunnel.run(self.socket.clone(), unread, self.cut()).await,
+            _ if self.unread.get() && !self.abandoned.get() => self.linger().await,
+            _ => {}
+        }
+    }
+
+    async fn serve_http2(self: &Rc<Self>, prefix: Bytes) {
+        let io = TokioIo::new(DownstreamIo::new(
+            self.socket.clone(),
+            prefix,
+            Observer(Rc::clone(self)),
+        ));
+        let connection = Rc::clone(self);
+        let service = service_fn(move |request| sidecar::carry(Rc::clone(&connection), request));
+        let mut http2 = pin!(self.worker.http2.serve_connection(io, service));
+        let mut told = false;
+        let served = std::future::poll_fn(|cx| {
+            self.remember_task(cx);
+            if self.farewell.get() == Farewell::Cut {
+                return Poll::Ready(Ok(()));
+            }
+            if self.farewell.get() >= Farewell::Drain && !told {
+                told = true;
+                http2.as_mut().graceful_shutdown();
+            }
+            http2.as_mut().poll(cx)
+        })
+        .await;
+        if let Err(cause) = served {
+            tracing::debug!(client = %self.remote, %cause, "HTTP/2 connection ended");
+        }
+    }
+
+    /// Ready when a head that has begun does not come to its end in [`HEAD_TIME_MAX`].
+    fn poll_head_patience(
+        &self,
+        patience: &mut Option<Pin<Box<Sleep>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if !self.head_begun.get() {
+            *patience = None;
+            return Poll::Pending;
+        }
+        patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIME_MAX)))
+            .as_mut()
+            .poll(cx)
+    }
+
+    /// Reads and throws away what the client still sends, until it stops.
+    async fn linger(&self) {
+        let drained = std::future::poll_fn(|cx| {
+            self.remember_task(cx);
+            let mut scratch = [0_u8; 4096];
+            let mut budget = LINGER_BYTES_MAX;
+            while budget > 0 && self.farewell.get() < Farewell::Cut {
+                let mut buffer = ReadBuf::new(&mut scratch);
+                match ready!(self.socket.poll_read(cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {
+                        budget = budget.saturating_sub(buffer.filled().len())
+                    }
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        // Either way the socket is closed next.
+        let _in_time = tokio::time::timeout(LINGER_TIME_MAX, drained).await;
+    }
+
+    /// Resolves when the connection must end now.
+    async fn cut(&self) {
+        std::future::poll_fn(|cx| {
+            self.remember_task(cx);
+            if self.farewell.get() == Farewell::Cut {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn remember_task(&self, cx: &Context<'_>) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+    }
+
+    /// What is sent in place of the HTTP library's own answer to a malformed head.
+    fn own_answer(&self, bytes: &[u8]) -> Option<Bytes> {
+        let idle = self.in_flight.get() == 0 && !self.unflushed.get() && !self.is_http2();
+        if !idle {
+            return None;
+        }
+        let (status, reason, cause) = match bytes.get(..12)? {
+            b"HTTP/1.1 400" => (400, "Bad Request", "malformed HTTP request"),
+            b"HTTP/1.1 414" => (414, "URI Too Long", "the request target is too long"),
+            b"HTTP/1.1 431" => (
+                431,
+                "Request Header Fields Too Large",
+                "the head of the request is over 64 KiB or 128 fields",
+            ),
+            _ => return None,
+        };
+        let refusal = Refusal::bad_request(http::StatusCode::from_u16(status).ok()?, cause);
+        self.worker.stats().count_request(Answer::InvalidRequest);
+        self.worker.stats().count_error(refusal.error);
+        let proxy_status = refusal.proxy_status();
+        let proxy_status = proxy_status.to_str().unwrap_or_default();
+        Some(Bytes::from(format!(
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n\
+             content-length: {}\r\nproxy-status: {proxy_status}\r\nconnection: close\r\n\r\n{}",
+            refusal.text.len(),
+            refusal.text
+        )))
+    }
+}
+
+/// The connection's eyes on its socket.
+#[derive(Debug)]
+struct Observer(Rc<ClientConnection>);
+
+impl WireObserver for Observer {
+    fn on_read(&self) {
+        if self.0.in_flight.get() == 0 {
+            self.0.head_begun.set(true);
+        }
+    }
+
+    fn on_own_answer(&self, bytes: &[u8]) -> Option<Bytes> {
+        self.0.own_answer(bytes)
+    }
+
+    fn on_flush(&self) {
+        if self.0.in_flight.get() == 0 {
+            self.0.unflushed.set(false);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The running sidecar, and how it comes to rest.
+//!
+//! The order is fixed: keep serving until no request has come for a quiet period, close the data port, let
+//! everything in flight finish, and only then let the caller close the rest.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use plimsoll_limit::Breaker;
+use plimsoll_meter::{Clock, ConcurrencyMeter, Tick};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::MonotonicClock;
+use crate::connection::Farewell;
+use crate::stats::{StatsView, WorkerStats};
+use crate::worker::{Command, Shared};
+
+/// How often the drain looks whether everything has finished.
+const POLL_PERIOD: Duration = Duration::from_millis(10);
+
+/// How long connections have to end by themselves once they have been cut.
+const CUT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The handle of a running sidecar. Dropping it ends the sidecar at once, without draining.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+    ends: Vec<oneshot::Receiver<()>>,
+    stop_accepting: Option<oneshot::Sender<()>>,
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainOutcome {
+    /// Connections that had to be cut because they did not finish in time.
+    pub cut: usize,
+}
+
+impl Running {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        commands: Vec<mpsc::UnboundedSender<Command>>,
+        ends: Vec<oneshot::Receiver<()>>,
+        stop_accepting: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            shared,
+            commands,
+            ends,
+            stop_accepting: Some(stop_accepting),
+        }
+    }
+
+    /// The clock of all its measurements.
+    #[must_use]
+    pub fn clock(&self) -> MonotonicClock {
+        self.shared.clock
+    }
+
+    /// Its concurrency meter.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<ConcurrencyMeter> {
+        &self.shared.meter
+    }
+
+    /// Its breaker, if concurrency is limited.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.shared.breaker.as_ref()
+    }
+
+    /// A view of its counters that can be read from anywhere, as long as wanted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats(Arc::clone(&self.shared))
+    }
+
+    /// Comes to rest: serves until no request has come for `quiet`, at most `limit` long; then closes the data
+    /// port, lets what is in flight finish for at most `limit`, and cuts the rest. `None` is no limit.
+    ///
+    /// Clients are told from the beginning: HTTP/1 by `Connection: close` on every answer, HTTP/2 by GOAWAY.
+    pub async fn drain(mut self, quiet: Duration, limit: Option<Duration>) -> DrainOutcome {
+        self.tell(Farewell::Drain);
+        self.quiet_period(quiet, limit).await;
+        if let Some(stop) = self.stop_accepting.take() {
+            // Accepting has ended by itself if nobody listens.
+            let _ended = stop.send(());
+        }
+        self.finish(limit).await;
+        let cut = self.open();
+        if cut > 0 {
+            self.tell(Farewell::Cut);
+            self.finish_within(CUT_TIME_MAX).await;
+        }
+        self.commands.clear();
+        for end in self.ends.drain(..) {
+            // A worker that has panicked has ended too.
+            let _ended = end.await;
+        }
+        DrainOutcome { cut }
+    }
+
+    async fn quiet_period(&self, quiet: Duration, limit: Option<Duration>) {
+        let began = self.shared.clock.now();
+        let latest = limit.map_or(Tick::MAX, |limit| began.saturating_add(limit.max(quiet)));
+        loop {
+            let last =
+                Tick::from_nanos(self.shared.last_arrival.load(Ordering::Relaxed)).max(began);
+            let until = last.saturating_add(quiet).min(latest);
+            if until <= self.shared.clock.now() {
+                return;
+            }
+            tokio::time::sleep_until(self.shared.clock.instant(until)).await;
+        }
+    }
+
+    async fn finish(&self, limit: Option<Duration>) {
+        self.finish_within(limit.unwrap_or(Duration::MAX)).await;
+    }
+
+    async fn finish_within(&self, limit: Duration) {
+        let until = self.shared.clock.now().saturating_add(limit);
+        loop {
+            // Again each time: connections from the backlog may have come after the last word.
+            self.tell(Farewell::Close);
+            if self.open() == 0 || self.shared.clock.now() >= until {
+                return;
+            }
+            tokio::time::sleep(POLL_PERIOD).await;
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.shared.stats.iter().map(WorkerStats::connections).sum()
+    }
+
+    fn tell(&self, farewell: Farewell) {
+        for worker in &self.commands {
+            // A worker that has ended has no connections.
+            let _ended = worker.send(Command::Bid(farewell));
+        }
+    }
+}
+
+/// A view of the counters of a sidecar.
+#[derive(Debug, Clone)]
+pub struct Stats(Arc<Shared>);
+
+impl Stats {
+    /// The sums of this moment. Takes no lock and does not disturb the workers.
+    #[must_use]
+    pub fn view(&self) -> StatsView {
+        StatsView::of(&self.0.stats)
+    }
+}

@@ -1,0 +1,143 @@
+//! One request, held from arrival to the end of its answer.
+//!
+//! Everything a request occupies is given back when its [`Exchange`] is dropped, on whatever path: finished,
+//! refused, timed out, cancelled by the client, or unwound by a panic. The clock is read twice: once by the
+//! caller when the request arrives, once here when it ends, and all measurements share these two readings.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+use plimsoll_limit::Slot;
+use plimsoll_meter::{Clock, Source, Tick};
+use plimsoll_wire::{Answer, ProxyError};
+
+use crate::connection::ClientConnection;
+use crate::refusal::Refusal;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    pub(crate) error: Option<ProxyError>,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    connection: Rc<ClientConnection>,
+    source: Source,
+    began: Tick,
+    /// When the request could run: `began`, unless it waited in the queue.
+    running_since: Option<Tick>,
+    slot: Option<Slot>,
+    /// `None` until the answer is complete: a request dropped before was left by its client.
+    outcome: Option<Outcome>,
+}
+
+impl Exchange {
+    /// A request has arrived.
+    pub(crate) fn begin(connection: &Rc<ClientConnection>, source: Source, began: Tick) -> Self {
+        let worker = connection.worker();
+        worker.shared.meter.enter(worker.index, source, began);
+        connection.request_began();
+        Self {
+            connection: Rc::clone(connection),
+            source,
+            began,
+            running_since: None,
+            slot: None,
+            outcome: None,
+        }
+    }
+
+    /// It may run. `waited` tells that it was in the queue until now.
+    pub(crate) fn run(&mut self, slot: Option<Slot>, waited: bool) {
+        self.slot = slot;
+        let since = if waited {
+            self.connection.worker().shared.clock.now()
+        } else {
+            self.began
+        };
+        self.running_since = Some(since);
+    }
+
+    /// When it arrived.
+    pub(crate) fn began(&self) -> Tick {
+        self.began
+    }
+
+    /// The connection it came on.
+    pub(crate) fn connection(&self) -> &Rc<ClientConnection> {
+        &self.connection
+    }
+
+    /// The application's answer is complete.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.outcome = Some(Outcome {
+            answer: Answer::from_app(status.as_u16()),
+            error: None,
+        });
+    }
+
+    /// Plimsoll answers in the application's place, or breaks its answer off: counts and logs why.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.failed(refusal.answer, refusal.error, &refusal.details);
+    }
+
+    /// The answer was broken off after it had begun.
+    pub(crate) fn failed(&mut self, answer: Answer, error: ProxyError, details: &str) {
+        self.outcome = Some(Outcome {
+            answer,
+            error: Some(error),
+        });
+        let worker = self.connection.worker();
+        // The throttle needs no exact time: that of arrival saves a reading.
+        if let Some(suppressed) = worker.throttle.admit(error, self.began) {
+            tracing::warn!(
+                error = error.as_str(),
+                source = answer.source().as_str(),
+                client = %self.connection.remote(),
+                suppressed,
+                "{details}"
+            );
+        }
+    }
+
+    /// How it would be counted if it ended now.
+    fn outcome(&self) -> Outcome {
+        self.outcome.unwrap_or_else(|| {
+            if std::thread::panicking() {
+                Outcome {
+                    answer: Answer::InternalError,
+                    error: Some(ProxyError::ProxyInternalError),
+                }
+            } else {
+                Outcome {
+                    answer: Answer::ClientGone,
+                    error: None,
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let outcome = self.outcome();
+        let worker = self.connection.worker();
+        let now = worker.shared.clock.now();
+        drop(self.slot.take());
+        worker.shared.meter.leave(worker.index, self.source, now);
+        let stats = worker.stats();
+        stats.count_request(outcome.answer);
+        if let Some(error) = outcome.error {
+            stats.count_error(error);
+        }
+        stats.record_request_time(now.saturating_duration_since(self.began));
+        if let Some(since) = self.running_since {
+            stats.record_queue_wait(since.saturating_duration_since(self.began));
+            stats.record_upstream_time(now.saturating_duration_since(since));
+        }
+        self.connection.request_ended();
+    }
+}

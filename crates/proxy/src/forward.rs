@@ -1,0 +1,186 @@
+//! To the application and back: one request on one upstream connection.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Mutex;
+
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use plimsoll_meter::{Clock, Tick};
+use plimsoll_wire::ProxyError;
+use tokio::sync::oneshot;
+
+use crate::body::RequestBody;
+use crate::headers;
+use crate::refusal::Refusal;
+use crate::upstream::{ConnectError, Lease, StreamGuard};
+use crate::worker::Worker;
+
+/// What keeps the answer flowing once its head is there.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    /// The connection is polled where the answer is.
+    Inline(Lease),
+    /// The connection has a task of its own.
+    Task,
+    /// One stream of a shared connection.
+    Stream { _stream: StreamGuard },
+}
+
+/// The head of the application's answer and what carries the rest.
+pub(crate) type Answered = (Response<Incoming>, Carrier);
+
+/// Sends `request` to the application. `now` is the latest reading of the clock.
+pub(crate) async fn forward(
+    worker: &Rc<Worker>,
+    request: Request<RequestBody>,
+    now: Tick,
+) -> Result<Answered, Refusal> {
+    if request.version() == Version::HTTP_2 {
+        return over_http2(worker, request).await;
+    }
+    let (lease, request) = match worker.pool.reuse(now) {
+        None => (connect(worker).await?, request),
+        Some(lease) => match over_http1(worker, lease, request).await {
+            Ok(answered) => return Ok(answered),
+            // Not a byte of it was accepted: it may go once more, on a connection that is surely fresh.
+            Err(Failure {
+                unsent: Some(request),
+                ..
+            }) => (connect(worker).await?, *request),
+            Err(failure) => return Err(failure.into_refusal()),
+        },
+    };
+    over_http1(worker, lease, request)
+        .await
+        .map_err(Failure::into_refusal)
+}
+
+/// No answer came.
+struct Failure {
+    cause: hyper::Error,
+    /// The request, if not a byte of it was accepted.
+    unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl Failure {
+    fn new(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) -> Self {
+        let unsent = error.take_message().map(Box::new);
+        Self {
+            cause: error.into_error(),
+            unsent,
+        }
+    }
+
+    fn into_refusal(self) -> Refusal {
+        let cause = &self.cause;
+        let (word, text) = if cause.is_parse_too_large() {
+            (
+                ProxyError::HttpResponseHeaderSectionSize,
+                "the head of the application's answer is too large".to_owned(),
+            )
+        } else if cause.is_parse() {
+            (
+                ProxyError::HttpProtocolError,
+                format!("the application's answer is not HTTP: {cause}"),
+            )
+        } else {
+            (
+                ProxyError::ConnectionTerminated,
+                format!("the application closed the connection before it answered: {cause}"),
+            )
+        };
+        Refusal::upstream(word, text)
+    }
+}
+
+fn unreachable(error: &ConnectError) -> Refusal {
+    Refusal::upstream(error.word(), error.to_string())
+}
+
+async fn connect(worker: &Rc<Worker>) -> Result<Lease, Refusal> {
+    worker
+        .pool
+        .connect()
+        .await
+        .map_err(|error| unreachable(&error))
+}
+
+async fn over_http1(
+    worker: &Rc<Worker>,
+    mut lease: Lease,
+    mut request: Request<RequestBody>,
+) -> Result<Answered, Failure> {
+    if request.body().is_empty() || request.headers().contains_key(UPGRADE) {
+        let mut answer = pin!(lease.connection.send(request));
+        let response =
+            std::future::poll_fn(|cx| lease.connection.drive(cx, |cx| answer.as_mut().poll(cx)))
+                .await;
+        return response
+            .map(|response| (response, Carrier::Inline(lease)))
+            .map_err(Failure::new);
+    }
+    if headers::expects_continue(request.headers()) {
+        hold_body(&mut request);
+    }
+    let answer = lease.connection.send(request);
+    // The body must flow to the application even while the client does not read the answer.
+    tokio::task::spawn_local(drive_to_end(Rc::clone(worker), lease));
+    answer
+        .await
+        .map(|response| (response, Carrier::Task))
+        .map_err(Failure::new)
+}
+
+/// Drives a connection until its request is done, and puts it back.
+async fn drive_to_end(worker: Rc<Worker>, mut lease: Lease) {
+    if std::future::poll_fn(|cx| lease.connection.poll_free(cx)).await {
+        lease.put_back(worker.shared.clock.now());
+    }
+}
+
+/// Lets the body wait for the application's `100 Continue`, so that a client which asks first is told the
+/// truth: the application's own "go on", or its final answer.
+fn hold_body(request: &mut Request<RequestBody>) {
+    let (open, gate) = oneshot::channel();
+    request.body_mut().hold_until(gate);
+    let open = Mutex::new(Some(open));
+    hyper::ext::on_informational(request, move |response| {
+        if response.status() == StatusCode::CONTINUE
+            && let Ok(mut open) = open.lock()
+            && let Some(open) = open.take()
+        {
+            // The body is gone if the final answer was faster.
+            let _gone = open.send(());
+        }
+    });
+}
+
+async fn over_http2(
+    worker: &Rc<Worker>,
+    request: Request<RequestBody>,
+) -> Result<Answered, Refusal> {
+    let mut unsent = request;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let mut connection = worker
+            .pool
+            .http2()
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let stream = connection.stream();
+        match connection.send(unsent).await {
+            Ok(response) => return Ok((response, Carrier::Stream { _stream: stream })),
+            Err(error) => match Failure::new(error) {
+                Failure {
+                    unsent: Some(request),
+                    ..
+                } if attempts == 1 => unsent = *request,
+                failure => return Err(failure.into_refusal()),
+            },
+        }
+    }
+}

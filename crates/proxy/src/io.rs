@@ -1,0 +1,285 @@
+//! Sockets as the HTTP library sees them.
+//!
+//! Both sides of a connection are a [`SharedStream`], so that the socket can be looked at (has the peer hung
+//! up?) while the HTTP library owns it. The lock is never contended: everything happens on one worker.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A socket that the HTTP library owns and others may look at.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedStream(Arc<Mutex<TcpStream>>);
+
+impl SharedStream {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Whether an idle connection can be used: nothing has arrived on it, neither bytes nor the end.
+    ///
+    /// Asks the kernel, because the runtime learns of a close only when it next polls for events.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let peeked = rustix::net::recv(
+            &*self.0.lock(),
+            &mut byte,
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        );
+        matches!(peeked, Err(error) if error == rustix::io::Errno::AGAIN)
+    }
+
+    /// Waits until the peer has closed its side, without taking a byte that it sent before.
+    ///
+    /// Uses a registration of its own on a duplicate of the descriptor: the readiness the HTTP library sees
+    /// is left alone.
+    pub(crate) async fn peer_closed(&self) -> io::Result<()> {
+        let duplicate = rustix::io::dup(&*self.0.lock())?;
+        let watched = TcpStream::from_std(std::net::TcpStream::from(duplicate))?;
+        watched
+            .async_io(Interest::READABLE, || {
+                let now = rustix::event::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                let mut poll = [PollFd::new(&watched, PollFlags::RDHUP)];
+                rustix::event::poll(&mut poll, Some(&now))?;
+                if poll[0].revents().is_empty() {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(())
+                }
+            })
+            .await
+    }
+
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.lock()).poll_read(cx, buf)
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.lock()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.lock()).poll_write_vectored(cx, bufs)
+    }
+
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.lock()).poll_shutdown(cx)
+    }
+}
+
+/// What the client's side of a connection tells its owner about the bytes that pass.
+pub(crate) trait WireObserver {
+    /// Bytes have arrived.
+    fn on_read(&self);
+
+    /// A write begins with `bytes` while no request is in progress: the HTTP library answers a malformed head
+    /// by itself. Returns what to send instead.
+    fn on_own_answer(&self, bytes: &[u8]) -> Option<Bytes>;
+
+    /// All that was buffered has been written.
+    fn on_flush(&self);
+}
+
+/// The client's side: what was read to detect the protocol comes first.
+#[derive(Debug)]
+pub(crate) struct DownstreamIo<O> {
+    stream: SharedStream,
+    prefix: Bytes,
+    observer: O,
+    /// The rest of an answer sent in place of the HTTP library's own.
+    substitute: Bytes,
+}
+
+impl<O> DownstreamIo<O> {
+    pub(crate) fn new(stream: SharedStream, prefix: Bytes, observer: O) -> Self {
+        Self {
+            stream,
+            prefix,
+            observer,
+            substitute: Bytes::new(),
+        }
+    }
+}
+
+impl<O: WireObserver> DownstreamIo<O> {
+    fn poll_substitute(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.substitute.is_empty() {
+            let written = std::task::ready!(self.stream.poll_write(cx, &self.substitute))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.substitute.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<O: WireObserver + Unpin> AsyncRead for DownstreamIo<O> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.prefix.is_empty() {
+            let taken = this.prefix.len().min(buf.remaining());
+            buf.put_slice(&this.prefix.split_to(taken));
+            this.observer.on_read();
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let result = this.stream.poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.observer.on_read();
+        }
+        result
+    }
+}
+
+impl<O: WireObserver + Unpin> AsyncWrite for DownstreamIo<O> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(answer) = this.observer.on_own_answer(buf) {
+            this.substitute = answer;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        this.stream.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(first) = bufs.first()
+            && let Some(answer) = this.observer.on_own_answer(first)
+        {
+            this.substitute = answer;
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        this.stream.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        std::task::ready!(this.poll_substitute(cx))?;
+        this.observer.on_flush();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        std::task::ready!(this.poll_substitute(cx))?;
+        this.stream.poll_shutdown(cx)
+    }
+}
+
+/// The application's side.
+///
+/// A failed write does not end the connection: an application that answers early and closes has often put its
+/// answer into our receive buffer already. The bytes go nowhere, the answer is read, and the connection is
+/// not used again, because the application has closed it.
+#[derive(Debug)]
+pub(crate) struct UpstreamIo {
+    stream: SharedStream,
+    write_failed: bool,
+}
+
+impl UpstreamIo {
+    pub(crate) fn new(stream: SharedStream) -> Self {
+        Self {
+            stream,
+            write_failed: false,
+        }
+    }
+
+    /// Turns a failed write of `len` bytes into one that went nowhere.
+    fn swallow(&mut self, result: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Err(_)) => {
+                self.write_failed = true;
+                Poll::Ready(Ok(len))
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncRead for UpstreamIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for UpstreamIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.write_failed {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let result = this.stream.poll_write(cx, buf);
+        this.swallow(result, buf.len())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if this.write_failed {
+            return Poll::Ready(Ok(len));
+        }
+        let result = this.stream.poll_write_vectored(cx, bufs);
+        this.swallow(result, len)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,117 @@
+//! The data port: binding it, and accepting connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Connections the kernel may hold until they are accepted.
+const BACKLOG: i32 = 4_096;
+
+/// How long accepting rests when the process is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The data port could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub cause: io::Error,
+}
+
+/// A connection that a worker will serve.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: SocketAddr,
+    /// Its place among the open connections.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// Opens the data port. Accepted sockets inherit `TCP_NODELAY`.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|cause| BindError { address, cause })
+}
+
+/// Accepts until told to stop, and hands each connection to `take`; then takes those that are already in the
+/// backlog, and closes the port.
+pub(crate) async fn accept_until(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    mut stop: oneshot::Receiver<()>,
+    mut take: impl FnMut(Accepted),
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let place = tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            place = Arc::clone(&places).acquire_owned() => place.map_err(io::Error::other)?,
+        };
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, remote)) => take(Accepted {
+                stream,
+                remote,
+                place,
+            }),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(cause) => {
+                tracing::error!(%cause, "cannot accept connections; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    let listener = listener.into_std()?;
+    while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+        match listener.accept() {
+            Ok((stream, remote)) => {
+                stream.set_nonblocking(true)?;
+                take(Accepted {
+                    stream: TcpStream::from_std(stream)?,
+                    remote,
+                    place,
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// Errors of a connection that went away before it was accepted, not of the port.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,209 @@
+//! Answers that Plimsoll makes itself.
+//!
+//! Each says so, and why, in `Proxy-Status` (RFC 9209); the same word is the label of the metric and the field
+//! of the log line.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use plimsoll_wire::{Answer, ProxyError, ProxyStatus};
+
+use crate::body::ResponseBody;
+
+pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// gRPC's `DEADLINE_EXCEEDED`.
+pub(crate) const GRPC_DEADLINE_EXCEEDED: HeaderValue = HeaderValue::from_static("4");
+/// gRPC's `UNAVAILABLE`.
+const GRPC_UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
+/// gRPC's `INTERNAL`.
+const GRPC_INTERNAL: HeaderValue = HeaderValue::from_static("13");
+
+/// How soon a client that found the queue full may try again, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// One answer that Plimsoll makes itself, before it becomes a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) answer: Answer,
+    pub(crate) error: ProxyError,
+    /// The body, one line or less.
+    pub(crate) text: Cow<'static, str>,
+    /// More for `Proxy-Status` and the log than the client's body says.
+    pub(crate) details: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// Slots and queue are full.
+    pub(crate) fn queue_full() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            answer: Answer::QueueFull,
+            error: ProxyError::ConnectionLimitReached,
+            text: Cow::Borrowed("pending request queue full\n"),
+            details: Cow::Borrowed("pending request queue full"),
+        }
+    }
+
+    /// A time limit passed before the answer began.
+    pub(crate) fn timeout(limit: &'static str) -> Self {
+        Self {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            answer: Answer::Timeout,
+            error: ProxyError::HttpResponseTimeout,
+            text: Cow::Borrowed("request timeout"),
+            details: Cow::Borrowed(limit),
+        }
+    }
+
+    /// The application could not be reached, or did not answer.
+    pub(crate) fn upstream(error: ProxyError, cause: String) -> Self {
+        Self {
+            status: StatusCode::BAD_GATEWAY,
+            answer: Answer::UpstreamError,
+            error,
+            text: Cow::Owned(format!("{cause}\n")),
+            details: Cow::Owned(cause),
+        }
+    }
+
+    /// The request itself cannot be carried.
+    pub(crate) fn bad_request(status: StatusCode, cause: &'static str) -> Self {
+        Self {
+            status,
+            answer: Answer::InvalidRequest,
+            error: ProxyError::HttpRequestError,
+            text: Cow::Owned(format!("{cause}\n")),
+            details: Cow::Borrowed(cause),
+        }
+    }
+
+    pub(crate) fn proxy_status(&self) -> HeaderValue {
+        let value = ProxyStatus {
+            error: self.error,
+            details: &self.details,
+        }
+        .to_string();
+        HeaderValue::try_from(value)
+            .unwrap_or_else(|_| HeaderValue::from_static(self.error.as_str()))
+    }
+
+    /// The answer as HTTP; for a gRPC caller as gRPC says it: status 200 and the failure in `grpc-status`.
+    pub(crate) fn into_response(self, grpc: bool) -> Response<ResponseBody> {
+        let proxy_status = self.proxy_status();
+        if grpc {
+            return self.into_grpc_response(proxy_status);
+        }
+        let text = match self.text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text),
+        };
+        let mut response = Response::new(ResponseBody::local(text.clone()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+        headers.insert(PROXY_STATUS, proxy_status);
+        if self.answer == Answer::QueueFull {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        if self.answer == Answer::InvalidRequest {
+            // What follows on this connection cannot be trusted to be a request.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn into_grpc_response(self, proxy_status: HeaderValue) -> Response<ResponseBody> {
+        let code = match self.answer {
+            Answer::Timeout => GRPC_DEADLINE_EXCEEDED,
+            Answer::InvalidRequest | Answer::InternalError => GRPC_INTERNAL,
+            _ => GRPC_UNAVAILABLE,
+        };
+        let mut response = Response::new(ResponseBody::local(Bytes::new()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, code);
+        headers.insert(GRPC_MESSAGE, grpc_message(self.text.trim_end()));
+        headers.insert(PROXY_STATUS, proxy_status);
+        response
+    }
+}
+
+/// The trailers of a gRPC answer that a time limit cut off.
+pub(crate) fn grpc_timeout_trailers() -> http::HeaderMap {
+    let mut trailers = http::HeaderMap::with_capacity(2);
+    trailers.insert(GRPC_STATUS, GRPC_DEADLINE_EXCEEDED);
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static("request timeout"));
+    trailers
+}
+
+/// Percent-encoded as gRPC's HTTP/2 mapping asks: everything outside printable ASCII, and `%`.
+fn grpc_message(text: &str) -> HeaderValue {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_names_itself_in_proxy_status() {
+        let cases = [
+            (
+                Refusal::queue_full(),
+                503,
+                "plimsoll; error=connection_limit_reached; details=\"pending request queue full\"",
+            ),
+            (
+                Refusal::timeout("total time limit"),
+                504,
+                "plimsoll; error=http_response_timeout; details=\"total time limit\"",
+            ),
+            (
+                Refusal::upstream(
+                    ProxyError::ConnectionRefused,
+                    "connect 127.0.0.1:1: refused".into(),
+                ),
+                502,
+                "plimsoll; error=connection_refused; details=\"connect 127.0.0.1:1: refused\"",
+            ),
+        ];
+        for (refusal, status, proxy_status) in cases {
+            let response = refusal.into_response(false);
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers()[PROXY_STATUS], proxy_status);
+        }
+    }
+
+    #[test]
+    fn a_grpc_caller_gets_status_200_and_the_failure_in_grpc_status() {
+        for (refusal, code) in [(Refusal::timeout("t"), "4"), (Refusal::queue_full(), "14")] {
+            let response = refusal.into_response(true);
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()[GRPC_STATUS], code);
+        }
+    }
+
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        assert_eq!(grpc_message("50% é\n"), "50%25 %C3%A9%0A");
+    }
+}

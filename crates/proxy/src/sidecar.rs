@@ -1,0 +1,169 @@
+//! The life of a request, from top to bottom.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, request};
+use hyper::body::Incoming;
+use plimsoll_limit::Entry;
+use plimsoll_meter::Clock;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::connection::ClientConnection;
+use crate::deadline::Deadlines;
+use crate::exchange::Exchange;
+use crate::forward::{Answered, Carrier, forward};
+use crate::headers;
+use crate::refusal::Refusal;
+use crate::tunnel::Tunnel;
+
+/// Carries one request: measure, hold, forward, answer.
+pub(crate) async fn carry(
+    connection: Rc<ClientConnection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let worker = connection.worker();
+    let began = worker.shared.clock.now();
+    let (mut head, body) = request.into_parts();
+    let mut exchange = Exchange::begin(&connection, headers::source(&head.headers), began);
+    let mut deadlines = Deadlines::start(
+        worker.shared.limits,
+        worker.shared.clock,
+        &worker.spare_timers,
+        began,
+    );
+    let grpc = headers::is_grpc(&head);
+
+    let answered = match headers::prepare_request(&mut head, connection.forwarded_for()) {
+        Ok(upgrade) => {
+            let attempt =
+                hold_and_forward(&mut exchange, head, RequestBody::new(body, &connection));
+            within(&mut deadlines, attempt)
+                .await
+                .map(|answered| (answered, upgrade))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = match answered {
+        Ok(((response, carrier), upgrade))
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
+        {
+            switch_protocols(response, carrier, upgrade, exchange, deadlines).await
+        }
+        Ok(((response, carrier), _)) => {
+            deadlines.response_started();
+            answer(response, carrier, grpc, exchange, deadlines)
+        }
+        Err(refusal) => refuse(refusal, grpc, exchange),
+    };
+    if worker.is_draining() && !connection.is_http2() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// Waits for a slot if there is a limit, then sends the request to the application.
+async fn hold_and_forward(
+    exchange: &mut Exchange,
+    head: request::Parts,
+    body: RequestBody,
+) -> Result<Answered, Refusal> {
+    let connection = Rc::clone(exchange.connection());
+    let worker = connection.worker();
+    let mut now = exchange.began();
+    match worker
+        .shared
+        .breaker
+        .as_ref()
+        .map(plimsoll_limit::Breaker::enter)
+    {
+        None => exchange.run(None, false),
+        Some(Ok(Entry::Running(slot))) => exchange.run(Some(slot), false),
+        Some(Ok(Entry::Waiting(place))) => {
+            let slot = connection.unless_peer_closed(!body.is_empty(), place).await;
+            exchange.run(Some(slot), true);
+            now = worker.shared.clock.now();
+        }
+        Some(Err(_full)) => return Err(Refusal::queue_full()),
+    }
+    forward(worker, Request::from_parts(head, body), now).await
+}
+
+/// Runs `attempt` until a time limit passes.
+async fn within<T>(
+    deadlines: &mut Deadlines,
+    attempt: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let mut attempt = pin!(attempt);
+    std::future::poll_fn(|cx| match attempt.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result),
+        Poll::Pending => deadlines
+            .poll(cx)
+            .map(|limit| Err(Refusal::timeout(limit.as_str()))),
+    })
+    .await
+}
+
+/// The application's answer, on its way to the client.
+fn answer(
+    response: Response<Incoming>,
+    carrier: Carrier,
+    grpc: bool,
+    exchange: Exchange,
+    deadlines: Deadlines,
+) -> Response<ResponseBody> {
+    let (mut head, incoming) = response.into_parts();
+    headers::prepare_response(&mut head.headers, None);
+    head.version = http::Version::HTTP_11;
+    head.extensions.clear();
+    let body = ResponseBody::forwarded(incoming, head.status, grpc, exchange, deadlines, carrier);
+    Response::from_parts(head, body)
+}
+
+/// Plimsoll's own answer.
+fn refuse(refusal: Refusal, grpc: bool, mut exchange: Exchange) -> Response<ResponseBody> {
+    exchange.refused(&refusal);
+    refusal.into_response(grpc)
+}
+
+/// The application has agreed to another protocol: what follows are bytes, and the request lasts as long as
+/// they flow.
+async fn switch_protocols(
+    response: Response<Incoming>,
+    carrier: Carrier,
+    asked: Option<HeaderValue>,
+    exchange: Exchange,
+    mut deadlines: Deadlines,
+) -> Response<ResponseBody> {
+    deadlines.response_started();
+    let (mut head, _) = response.into_parts();
+    let agreed = headers::upgrade_token(&head.headers);
+    let same = match (&asked, &agreed) {
+        (Some(asked), Some(agreed)) => asked.as_bytes().eq_ignore_ascii_case(agreed.as_bytes()),
+        _ => false,
+    };
+    let upstream = match carrier {
+        Carrier::Inline(lease) if same => lease.connection.into_upgraded().await,
+        _ => None,
+    };
+    let Some((upstream, unread)) = upstream else {
+        let cause =
+            format!("the application switched to {agreed:?} where the client asked for {asked:?}");
+        return refuse(
+            Refusal::upstream(plimsoll_wire::ProxyError::HttpUpgradeFailed, cause),
+            false,
+            exchange,
+        );
+    };
+    headers::prepare_response(&mut head.headers, agreed.as_ref());
+    head.extensions.clear();
+    let connection = Rc::clone(exchange.connection());
+    connection.tunnel_follows(Tunnel::new(upstream, unread, exchange, deadlines));
+    Response::from_parts(head, ResponseBody::local(bytes::Bytes::new()))
+}

@@ -1,0 +1,142 @@
+//! One HTTP/1.1 connection to the application.
+//!
+//! It has no task of its own while it answers a request without a body: the task of the client's connection
+//! polls it (see [`crate::inline_waker`]). A request with a body gets a task, because the body must flow even
+//! while the client does not read the answer.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::Request;
+use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
+use hyper_util::rt::TokioIo;
+use plimsoll_meter::Tick;
+
+use crate::body::RequestBody;
+use crate::config::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
+use crate::inline_waker::InlineWaker;
+use crate::io::{SharedStream, UpstreamIo};
+use crate::upstream::connect::{ConnectError, connect};
+
+/// See the module documentation.
+pub(crate) struct Http1 {
+    sender: SendRequest<RequestBody>,
+    /// `None` once it has ended.
+    connection: Option<Connection<TokioIo<UpstreamIo>, RequestBody>>,
+    socket: SharedStream,
+    inline: Arc<InlineWaker>,
+    inline_waker: Waker,
+    /// When it was last put back.
+    pub(crate) idle_since: Tick,
+    /// It has carried a request before.
+    pub(crate) reused: bool,
+}
+
+/// The answer to come, or the request back if it was never written.
+pub(crate) type Answer = Result<
+    http::Response<hyper::body::Incoming>,
+    hyper::client::conn::TrySendError<Request<RequestBody>>,
+>;
+
+impl Http1 {
+    /// Connects to `app`.
+    pub(crate) async fn connect(app: SocketAddr) -> Result<Box<Self>, ConnectError> {
+        let socket = SharedStream::new(connect(app).await?);
+        let io = TokioIo::new(UpstreamIo::new(socket.clone()));
+        let (sender, connection) = Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADER_FIELDS_MAX)
+            .handshake(io)
+            .await
+            .map_err(|cause| ConnectError::Handshake { app, cause })?;
+        let inline = InlineWaker::new();
+        Ok(Box::new(Self {
+            sender,
+            connection: Some(connection),
+            socket,
+            inline_waker: Waker::from(Arc::clone(&inline)),
+            inline,
+            idle_since: Tick::ZERO,
+            reused: false,
+        }))
+    }
+
+    /// Hands over a request. The future resolves only while the connection is driven.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Answer> + use<> {
+        self.sender.try_send_request(request)
+    }
+
+    /// Polls the connection and then `poll`, until `poll` is ready or nothing moves.
+    pub(crate) fn drive<T>(
+        &mut self,
+        cx: &Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let connection = &mut self.connection;
+        self.inline.run(&self.inline_waker, cx, |cx| {
+            if let Some(live) = connection
+                && Pin::new(live).poll(cx).is_ready()
+            {
+                // Its end reaches `poll` as an error or the end of what it waits for.
+                *connection = None;
+            }
+            poll(cx)
+        })
+    }
+
+    /// Drives the connection until it is ready for another request (`true`) or has ended.
+    pub(crate) fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if let Some(connection) = &mut self.connection
+            && Pin::new(connection).poll(cx).is_ready()
+        {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            return Poll::Ready(false);
+        }
+        self.sender.poll_ready(cx).map(|ready| ready.is_ok())
+    }
+
+    /// Whether it could take a request now, as far as the runtime has seen.
+    pub(crate) fn is_free(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.connection.is_some() && self.sender.is_ready() && {
+            // Notices the application's close if the runtime has seen it, and lets go of the last task.
+            matches!(self.poll_free(&mut cx), Poll::Ready(true) | Poll::Pending)
+                && !self.sender.is_closed()
+        }
+    }
+
+    /// Whether nothing has arrived on the idle socket; see [`SharedStream::is_quiet`].
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
+    }
+
+    /// Lets go of the task that last drove it.
+    pub(crate) fn forget_task(&self) {
+        self.inline.forget_task();
+    }
+
+    /// Drives the connection to its end after a 101, and returns the socket with what was read beyond the head.
+    pub(crate) async fn into_upgraded(mut self: Box<Self>) -> Option<(SharedStream, Bytes)> {
+        let mut connection = self.connection.take()?;
+        let ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+        let Parts { read_buf, .. } = connection.into_parts();
+        ended.is_ok().then_some((self.socket, read_buf))
+    }
+}
+
+impl std::fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http1")
+            .field("live", &self.connection.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! One HTTP/2 connection to the application (cleartext, prior knowledge), shared by many requests.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::Request;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use crate::body::RequestBody;
+use crate::config::{HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
+use crate::io::{SharedStream, UpstreamIo};
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::http1::Answer;
+use crate::worker::LocalExecutor;
+
+/// The largest amount buffered for sending, per stream, in bytes.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// See the module documentation.
+#[derive(Clone)]
+pub(crate) struct Http2 {
+    sender: SendRequest<RequestBody>,
+    /// Clones of this, less one for the pool, are requests under way.
+    streams: Rc<Cell<u32>>,
+}
+
+/// A place among the streams of a connection; given back on drop.
+#[derive(Debug)]
+pub(crate) struct StreamGuard(Rc<Cell<u32>>);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Http2 {
+    /// Connects to `app`; the connection is driven by a task of its own until it ends.
+    pub(crate) async fn connect(app: SocketAddr) -> Result<Self, ConnectError> {
+        let io = TokioIo::new(UpstreamIo::new(SharedStream::new(connect(app).await?)));
+        let (sender, connection) = Builder::new(LocalExecutor)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .handshake(io)
+            .await
+            .map_err(|cause| ConnectError::Handshake { app, cause })?;
+        tokio::task::spawn_local(async move {
+            if let Err(cause) = connection.await {
+                tracing::debug!(%app, %cause, "HTTP/2 connection to the application ended");
+            }
+        });
+        Ok(Self {
+            sender,
+            streams: Rc::new(Cell::new(0)),
+        })
+    }
+
+    /// Whether it can take another stream.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sender.is_ready() && self.streams.get() < STREAMS_PER_CONNECTION_MAX
+    }
+
+    /// Whether it has ended, or the application has told it to go.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Takes a stream.
+    pub(crate) fn stream(&self) -> StreamGuard {
+        self.streams.set(self.streams.get() + 1);
+        StreamGuard(Rc::clone(&self.streams))
+    }
+
+    /// Sends a request.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Answer> + use<> {
+        self.sender.try_send_request(request)
+    }
+}
+
+impl std::fmt::Debug for Http2 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2")
+            .field("streams", &self.streams.get())
+            .finish_non_exhaustive()
+    }
+}
