@@ -122,14 +122,13 @@ impl Setup {
             what,
             machine::describe(),
             format!(
-                "Proxy on processor {}, one worker; backend and load on processor {}. \
-                 Rounds: {}, median (least–greatest).",
-                self.proxy_cpu, self.load_cpu, self.rounds
+                "Proxy on processor {}, one worker; backend and load on processor {}.",
+                self.proxy_cpu, self.load_cpu
             ),
         ];
         for peer in &self.peers {
             if let Some(version) = peer.version() {
-                lines.push(format!("{}: {version}", peer.kind));
+                lines.push(format!("{} {version}", peer.kind));
             }
         }
         for kind in &self.missing {

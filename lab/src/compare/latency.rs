@@ -47,8 +47,9 @@ pub async fn run(
     let backend = setup.prepare()?;
     let what = format!(
         "Latency: open loop, {} req/s at constant gaps over {} HTTP/1.1 connections, {} B, windows of {:?}, \
-         counted from the intended arrival.",
-        options.rate, options.connections, options.body, options.window
+         counted from the intended arrival. \
+         {} rounds: median (least–greatest).",
+        options.rate, options.connections, options.body, options.window, setup.rounds
     );
     let heading = setup.heading(what);
     let windows = u32::try_from(setup.peers.len() * 2).unwrap_or(u32::MAX) * setup.rounds;

@@ -7,7 +7,7 @@ use super::procfs::{Memory, Tree};
 use super::table::{Report, Table};
 use super::throughput::mebibytes;
 use super::window::Window;
-use super::{Peer, Progress, Setup};
+use super::{Progress, Setup};
 use crate::backend::Running;
 use crate::load::{self, Held, Target};
 
@@ -53,9 +53,7 @@ pub async fn run(
         "Memory: {} HTTP/1.1 connections, one process through all phases.",
         options.connections
     );
-    let mut heading = setup.heading(what);
-    // One pass: the figures of memory do not depend on the machine's noise.
-    heading.retain(|line| !line.contains("median ("));
+    let heading = setup.heading(what);
     let mut courses = Vec::new();
     for peer in &setup.peers {
         let proxy = Proxy::start(peer, backend.addr(), false, setup.proxy_cpu).await?;
@@ -67,13 +65,8 @@ pub async fn run(
             courses.push(Course { name, readings });
         }
         proxy.stop().await?;
-        report_peer(peer, progress);
     }
     Ok(report(options, heading, &courses))
-}
-
-fn report_peer(peer: &Peer, progress: Progress<'_>) {
-    progress(&format!("{}: done", peer.kind));
 }
 
 /// At 10,000 requests a second, and 100 busy connections at a time.

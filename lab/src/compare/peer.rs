@@ -73,7 +73,7 @@ impl fmt::Display for Kind {
 }
 
 impl Peer {
-    /// The first line in which the program tells its version; `None` if it does not.
+    /// The version the program tells; `None` if it does not.
     pub fn version(&self) -> Option<String> {
         let flag = match self.kind {
             Kind::Direct => return None,
@@ -84,8 +84,7 @@ impl Peer {
         // nginx tells it on standard error.
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-        Some(line.chars().take(90).collect())
+        version_in(&text).map(str::to_owned)
     }
 
     /// The name and the text of its configuration file, if it has one.
@@ -143,6 +142,18 @@ impl Peer {
     }
 }
 
+/// The first word that looks like a version: digits, a dot, digits, and whatever follows.
+fn version_in(text: &str) -> Option<&str> {
+    let separator = |c: char| c.is_whitespace() || matches!(c, '/' | ',' | '(' | ')');
+    text.split(separator).find(|word| {
+        let Some((major, rest)) = word.split_once('.') else {
+            return false;
+        };
+        let digits = !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit());
+        digits && rest.starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +176,26 @@ mod tests {
             None,
             "a wrong flag is not ignored"
         );
+    }
+
+    #[test]
+    fn versions_are_found_in_what_each_program_says() {
+        let table = [
+            (
+                "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://x.org/",
+                "2.6.12-1+deb12u4",
+            ),
+            ("nginx version: nginx/1.22.1", "1.22.1"),
+            (
+                "/lib/python3.11/_bin/envoy  version: 9e55/1.40.0/Clean/RELEASE/x",
+                "1.40.0",
+            ),
+            ("plimsoll 0.1.0", "0.1.0"),
+        ];
+        for (text, version) in table {
+            assert_eq!(version_in(text), Some(version), "{text}");
+        }
+        assert_eq!(version_in("no version. None"), None);
     }
 
     #[test]

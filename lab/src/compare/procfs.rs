@@ -54,6 +54,14 @@ impl Tree {
         })
     }
 
+    /// This process without its children, which other tests may start and end at any time.
+    #[cfg(test)]
+    pub(super) fn of_this_process_alone() -> Self {
+        Self {
+            pids: vec![std::process::id()],
+        }
+    }
+
     /// Processor time of all of them, user and system, to the clock tick (10 ms as a rule).
     ///
     /// # Errors
@@ -208,8 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_has_its_root() {
+        let this = std::process::id();
+        assert_eq!(Tree::of(this).unwrap().pids[0], this);
+    }
+
+    #[test]
     fn this_process_can_be_read() {
-        let tree = Tree::of(std::process::id()).unwrap();
+        let tree = Tree::of_this_process_alone();
         assert!(tree.scheduled_time().unwrap() > Duration::ZERO);
         let memory = tree.memory().unwrap();
         assert!(memory.peak_kib >= memory.rss_kib, "{memory:?}");

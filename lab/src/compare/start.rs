@@ -47,8 +47,7 @@ pub async fn run(
         "Start: {} starts of each, interleaved; idle for {:?}.",
         options.runs, options.idle
     );
-    let mut heading = setup.heading(what);
-    heading.retain(|line| !line.contains("median ("));
+    let heading = setup.heading(what);
     let mut all: BTreeMap<Kind, Starts> = BTreeMap::new();
     for run in 0..options.runs {
         for peer in setup

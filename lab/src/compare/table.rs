@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Write};
 
+/// Columns of the terminal that text is folded to. Tables are made to fit.
+pub(super) const WIDTH: usize = 100;
+
 /// A title, columns and rows. The first column is set left, the others right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -105,16 +108,36 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.heading {
-            writeln!(f, "{line}")?;
+            writeln!(f, "{}", fold(line, ""))?;
         }
         for table in &self.tables {
             write!(f, "\n{table}")?;
         }
         for note in &self.notes {
-            write!(f, "\n- {note}")?;
+            write!(f, "\n- {}", fold(note, "  "))?;
         }
         Ok(())
     }
+}
+
+/// Breaks a line at spaces to at most [`WIDTH`] columns; further lines begin with `indent`.
+fn fold(line: &str, indent: &str) -> String {
+    let mut text = String::new();
+    let mut column = indent.len();
+    for word in line.split(' ') {
+        let len = word.chars().count();
+        if column + 1 + len > WIDTH && !text.is_empty() {
+            text.push('\n');
+            text.push_str(indent);
+            column = indent.len();
+        } else if !text.is_empty() {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += len;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -148,5 +171,24 @@ mod tests {
         let expected = "- A machine.\n\n**Things**\n\n| peer | µs | req/s |\n| --- | ---: | ---: |\n\
             | haproxy | 15.4 (15–16) | 9 |\n| direct | – |\n\n- A note.\n";
         assert_eq!(report().markdown(), expected);
+    }
+
+    #[test]
+    fn long_lines_are_folded_between_words() {
+        assert_eq!(fold("short line", "  "), "short line");
+        let text = "word ".repeat(60);
+        let folded = fold(text.trim_end(), "  ");
+        assert!(
+            folded.lines().all(|line| line.chars().count() <= WIDTH),
+            "{folded}"
+        );
+        assert!(
+            folded
+                .lines()
+                .skip(1)
+                .all(|line| line.starts_with("  word")),
+            "{folded}"
+        );
+        assert_eq!(folded.split_whitespace().count(), 60);
     }
 }

@@ -109,8 +109,9 @@ pub async fn run(
 ) -> anyhow::Result<Report> {
     let backend = setup.prepare()?;
     let what = format!(
-        "Throughput: closed loop, windows of {:?} after {:?} of warm-up.",
-        options.window, options.warm_up
+        "Throughput: closed loop, windows of {:?} after {:?} of warm-up. \
+         {} rounds: median (least–greatest).",
+        options.window, options.warm_up, setup.rounds
     );
     let heading = setup.heading(what);
     let total = options.total(setup);
@@ -157,15 +158,15 @@ fn report(setup: &Setup, options: &Options, heading: Vec<String>, samples: &Samp
     };
     let columns = [
         "",
-        "CPU µs/request",
+        "CPU µs/req",
         "1000 req/s",
-        "busy %",
+        "busy%",
         "p50 µs",
         "p99 µs",
         "RSS",
         "PSS",
         "peak",
-        "CPU ×",
+        "CPU×",
     ];
     for cell in options.cells() {
         let mut table = Table::new(cell.title(), &columns);
@@ -197,7 +198,7 @@ fn report(setup: &Setup, options: &Options, heading: Vec<String>, samples: &Samp
 
 fn notes(options: &Options) -> Vec<String> {
     let mut notes = vec![
-        "CPU ×: processor time per request as a multiple of Plimsoll's. Memory in MiB, of all processes \
+        "CPU×: processor time per request as a multiple of Plimsoll's. Memory in MiB, of all processes \
          of the proxy; peak is the greatest RSS."
             .to_owned(),
         "Limit of 100 requests at the application and a queue: plimsoll, haproxy, envoy. nginx: no limit."
@@ -312,6 +313,35 @@ mod tests {
                 "2.00"
             ]
         );
+    }
+
+    #[test]
+    fn a_table_of_wide_figures_fits_the_terminal() {
+        let setup = Setup::find(
+            &[Kind::Direct, Kind::Haproxy],
+            |_| Some("/bin/ls".into()),
+            "",
+            &[],
+        );
+        let cell = options().cells()[0];
+        let list = || {
+            vec![
+                sample(10_001, 1_000, 0),
+                sample(10_002, 1_500, 0),
+                sample(99_900, 1_900, 0),
+            ]
+        };
+        let samples = Samples::from([
+            ((cell, Kind::Direct), list()),
+            ((cell, Kind::Haproxy), list()),
+        ]);
+        let table = report(&setup, &options(), Vec::new(), &samples).tables[0].to_string();
+        for line in table.lines() {
+            assert!(
+                line.chars().count() <= super::super::table::WIDTH,
+                "{table}"
+            );
+        }
     }
 
     #[test]

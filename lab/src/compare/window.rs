@@ -97,7 +97,7 @@ mod tests {
             .spawn(None)
             .unwrap();
         // Generator and backend are this very process.
-        let tree = Tree::of(std::process::id()).unwrap();
+        let tree = Tree::of_this_process_alone();
         let options = Options {
             connections: 4,
             duration: Duration::from_millis(200),
