@@ -11,10 +11,9 @@ _default:
 # Before a commit: what a machine can find is not left to a reviewer
 check: fmt clippy docs
 
-# One layout, so that a diff shows changes only
+# One layout, so that a diff shows changes only; the fuzz crate is a workspace of its own
 fmt:
     cargo fmt --all --check
-    # the fuzz crate is a workspace of its own
     cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 # Lints of tests, benches and examples too: they are read as often as the rest

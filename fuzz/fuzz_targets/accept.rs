@@ -13,8 +13,16 @@ fuzz_target!(|input: &[u8]| {
     let answer = negotiate(lines.iter().copied());
 
     lines.reverse();
-    assert_eq!(answer, negotiate(lines.iter().copied()), "the order of the lines matters");
+    assert_eq!(
+        answer,
+        negotiate(lines.iter().copied()),
+        "the order of the lines matters"
+    );
 
     lines.push(b"application/protobuf");
-    assert_eq!(Format::KnativeStat, negotiate(lines), "the autoscaler is not heard");
+    assert_eq!(
+        Format::KnativeStat,
+        negotiate(lines),
+        "the autoscaler is not heard"
+    );
 });
