@@ -33,7 +33,7 @@
 //! })?;
 //! assert!(reply.ends_with("\r\n\r\nxxx"));
 //! assert_eq!(backend.requests(), 1);
-//! # Ok::<(), std::io::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod answer;
