@@ -223,6 +223,16 @@ mod tests {
     }
 
     #[test]
+    fn a_place_whose_grant_was_polled_is_vacant() {
+        let mut queue = WaitQueue::new();
+        let place = queue.push_back();
+        assert!(queue.grant_front().is_some());
+        let standing = queue.poll(place, Waker::noop());
+        assert!(matches!(standing, Standing::Granted));
+        assert_eq!(queue.push_back(), place);
+    }
+
+    #[test]
     fn churn_behind_a_waiter_that_stays_takes_no_more_memory() {
         let mut queue = WaitQueue::new();
         let _stays = queue.push_back();
