@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::peer::{Kind, Peer};
 pub use self::procfs::{Memory, Tree};
-pub use self::spread::{Spread, show};
+pub use self::spread::{Spread, show, show_median};
 pub use self::table::{Report, Table};
 
 use crate::affinity;

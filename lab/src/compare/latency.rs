@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::peer::Kind;
 use super::process::Proxy;
-use super::spread::{Spread, show};
+use super::spread::{Spread, show, show_median};
 use super::table::{Report, Table};
 use super::window::{Window, micros};
 use super::{Peer, Progress, Setup};
@@ -48,7 +48,7 @@ pub async fn run(
     let what = format!(
         "Latency: open loop, {} req/s at constant gaps over {} HTTP/1.1 connections, {} B, windows of {:?}, \
          counted from the intended arrival. \
-         {} rounds: median (least–greatest).",
+         {} rounds.",
         options.rate, options.connections, options.body, options.window, setup.rounds
     );
     let heading = setup.heading(what);
@@ -106,21 +106,23 @@ fn report(setup: &Setup, heading: Vec<String>, pairs: &Pairs) -> Report {
         "p99 µs",
         "added p50 µs",
         "added p99 µs",
-        "CPU µs/request",
+        "CPU µs/req",
     ];
     let mut table = Table::new("Latency at a constant rate", &columns);
     let mut notes = vec![
-        "Added: less the same quantile of the window without a proxy right before.".to_owned(),
+        "Added: less the same quantile of the window without a proxy right before; \
+         median (least–greatest). The other columns are medians."
+            .to_owned(),
     ];
     if setup.peers.iter().any(|peer| peer.kind == Kind::Direct) {
         let all = || pairs.values().flatten();
         table.rows.push(vec![
             "direct".into(),
-            show(
+            show_median(
                 Spread::of(all().map(|pair| micros(pair.direct.latency.p50))),
                 0,
             ),
-            show(
+            show_median(
                 Spread::of(all().map(|pair| micros(pair.direct.latency.p99))),
                 0,
             ),
@@ -147,16 +149,22 @@ fn report(setup: &Setup, heading: Vec<String>, pairs: &Pairs) -> Report {
 }
 
 fn row(kind: Kind, pairs: &[Pair]) -> Vec<String> {
-    let of = |value: fn(&Pair) -> Option<f64>| show(Spread::of(pairs.iter().filter_map(value)), 0);
+    let of = |value: fn(&Pair) -> f64| Spread::of(pairs.iter().map(value));
     let cpu = pairs
         .iter()
         .filter_map(|pair| pair.proxied.cpu_us_per_request());
     vec![
         kind.to_string(),
-        of(|pair| Some(micros(pair.proxied.summary.latency.p50))),
-        of(|pair| Some(micros(pair.proxied.summary.latency.p99))),
-        of(|pair| Some(micros(pair.proxied.summary.latency.p50) - micros(pair.direct.latency.p50))),
-        of(|pair| Some(micros(pair.proxied.summary.latency.p99) - micros(pair.direct.latency.p99))),
+        show_median(of(|pair| micros(pair.proxied.summary.latency.p50)), 0),
+        show_median(of(|pair| micros(pair.proxied.summary.latency.p99)), 0),
+        show(
+            of(|pair| micros(pair.proxied.summary.latency.p50) - micros(pair.direct.latency.p50)),
+            0,
+        ),
+        show(
+            of(|pair| micros(pair.proxied.summary.latency.p99) - micros(pair.direct.latency.p99)),
+            0,
+        ),
         show(Spread::of(cpu), 1),
     ]
 }

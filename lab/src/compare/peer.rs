@@ -116,6 +116,8 @@ impl Peer {
                 format!("--concurrency={CONCURRENCY}"),
                 format!("--queue={QUEUE}"),
                 "--workers=1".into(),
+                // Nobody sends after the end of a measurement: nothing to be quiet for.
+                "--drain-quiet=0s".into(),
             ],
             Kind::Haproxy => vec!["-db".into(), "-f".into(), config],
             Kind::Nginx => vec![
@@ -215,7 +217,7 @@ mod tests {
         assert_eq!(
             arguments,
             "sidecar --app=127.0.0.1:2 --listen=127.0.0.1:1 --metrics-listen=127.0.0.1:3 \
-             --concurrency=100 --queue=1000 --workers=1 --more"
+             --concurrency=100 --queue=1000 --workers=1 --drain-quiet=0s --more"
         );
         assert!(peer.config(&setting).is_none());
     }

@@ -43,6 +43,14 @@ pub fn show(spread: Option<Spread>, decimals: usize) -> String {
     spread.map_or_else(|| "–".into(), |spread| spread.show(decimals))
 }
 
+/// The median alone, or a dash where there is no data.
+pub fn show_median(spread: Option<Spread>, decimals: usize) -> String {
+    spread.map_or_else(
+        || "–".into(),
+        |spread| format!("{:.decimals$}", spread.median),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +79,7 @@ mod tests {
         assert_eq!(show(Spread::of([1.24, 1.16]), 1), "1.2");
         assert_eq!(show(Spread::of([1.0, 2.0, 4.0]), 1), "2.0 (1.0–4.0)");
         assert_eq!(show(None, 1), "–");
+        assert_eq!(show_median(Spread::of([1.0, 2.0, 4.0]), 1), "2.0");
+        assert_eq!(show_median(None, 1), "–");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::peer::Kind;
 use super::process::Proxy;
 use super::procfs::Memory;
-use super::spread::{Spread, show};
+use super::spread::{Spread, show, show_median};
 use super::table::{Report, Table};
 use super::window::{Window, micros};
 use super::{Peer, Progress, Setup};
@@ -221,12 +221,7 @@ fn cpu(samples: &[Sample]) -> Option<Spread> {
 
 fn row(kind: Kind, samples: &[Sample], reference: Option<Spread>) -> Vec<String> {
     let of = |value: fn(&Sample) -> Option<f64>| Spread::of(samples.iter().filter_map(value));
-    let median = |value, decimals: usize| {
-        of(value).map_or_else(
-            || "–".into(),
-            |spread| format!("{:.decimals$}", spread.median),
-        )
-    };
+    let median = |value, decimals| show_median(of(value), decimals);
     let spent = cpu(samples);
     let times = spent
         .zip(reference)
