@@ -66,7 +66,7 @@ demo: release
     trap 'kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
     "{{ target }}/release/lab" backend --listen 127.0.0.1:28080 & pids+=($!)
     "{{ target }}/release/plimsoll" sidecar --app 127.0.0.1:28080 --listen 127.0.0.1:28012 \
-        --metrics-listen 127.0.0.1:29090 --concurrency 4 --queue 100 & pids+=($!)
+        --metrics-listen 127.0.0.1:29090 --concurrency 4 --queue 100 --drain-quiet 1s & pids+=($!)
     curl -fsS --retry 50 --retry-delay 1 --retry-connrefused -o /dev/null http://127.0.0.1:28012/status/200
     "{{ target }}/release/lab" load --url http://127.0.0.1:28012/delay/20 --connections 20 --duration 10s & load=$!
     while kill -0 "$load" 2>/dev/null; do
