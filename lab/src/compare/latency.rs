@@ -48,7 +48,7 @@ pub async fn run(
     let what = format!(
         "Latency: open loop, {} req/s at constant gaps over {} HTTP/1.1 connections, {} B, windows of {:?}, \
          counted from the intended arrival. \
-         {} rounds.",
+         Rounds: {}.",
         options.rate, options.connections, options.body, options.window, setup.rounds
     );
     let heading = setup.heading(what);

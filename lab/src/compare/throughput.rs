@@ -110,7 +110,7 @@ pub async fn run(
     let backend = setup.prepare()?;
     let what = format!(
         "Throughput: closed loop, windows of {:?} after {:?} of warm-up. \
-         {} rounds: median (least–greatest).",
+         Rounds: {}; median (least–greatest).",
         options.window, options.warm_up, setup.rounds
     );
     let heading = setup.heading(what);
