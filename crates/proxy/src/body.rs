@@ -3,7 +3,10 @@
 //! Neither is buffered here. The response body carries everything the request holds (slot, measurement, time
 //! limits, upstream connection), so all of it ends when the body does, however that happens.
 
+use std::cell::Cell;
+use std::error::Error as _;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -16,7 +19,7 @@ use hyper::body::Incoming;
 use plimsoll_meter::Clock;
 use plimsoll_wire::{Answer, ProxyError};
 use tokio::sync::oneshot;
-use tokio::time::Timeout;
+use tokio::time::Sleep;
 
 use crate::connection::ClientConnection;
 use crate::deadline::{Deadlines, Limit};
@@ -36,14 +39,58 @@ pub(crate) enum RequestBody {
     Streaming(ClientBody),
 }
 
+/// Why the body of a request does not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientFault {
+    /// The client went away.
+    Gone,
+    /// Its framing is wrong.
+    Malformed,
+}
+
+/// Where a body tells its [`ClientFault`].
+pub(crate) type FaultCell = Rc<Cell<Option<ClientFault>>>;
+
+impl ClientFault {
+    fn of(cause: &hyper::Error) -> Self {
+        let io = cause
+            .source()
+            .and_then(|cause| cause.downcast_ref::<io::Error>());
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
+            _ => Self::Gone,
+        }
+    }
+}
+
 /// A body that comes from the client.
 #[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Incoming,
+    fault: FaultCell,
     connection: Rc<ClientConnection>,
     /// Opens when the client may send: see [`crate::forward`] for `Expect: 100-continue`.
-    gate: Option<Pin<Box<Timeout<oneshot::Receiver<()>>>>>,
+    gate: Option<Gate>,
     ended: bool,
+}
+
+/// Keeps a body back.
+#[derive(Debug)]
+struct Gate {
+    /// `None` when the application has given its final answer: it may not want the body.
+    opened: Option<oneshot::Receiver<()>>,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Gate {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.opened.as_mut().map(|opened| Pin::new(opened).poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => return Poll::Ready(()),
+            Some(Poll::Ready(Err(_))) => self.opened = None,
+            _ => {}
+        }
+        self.patience.as_mut().poll(cx)
+    }
 }
 
 impl RequestBody {
@@ -53,6 +100,7 @@ impl RequestBody {
         } else {
             Self::Streaming(ClientBody {
                 incoming,
+                fault: Rc::default(),
                 connection: Rc::clone(connection),
                 gate: None,
                 ended: false,
@@ -60,14 +108,25 @@ impl RequestBody {
         }
     }
 
+    /// Where it will tell what is wrong with it.
+    pub(crate) fn fault(&self) -> Option<FaultCell> {
+        match self {
+            Self::Empty => None,
+            Self::Streaming(body) => Some(Rc::clone(&body.fault)),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
 
-    /// Holds the body back until the other end of `gate` is used or dropped, at most [`CONTINUE_WAIT`].
-    pub(crate) fn hold_until(&mut self, gate: oneshot::Receiver<()>) {
+    /// Holds the body back until the other end of `opened` is used, at most [`CONTINUE_WAIT`].
+    pub(crate) fn hold_until(&mut self, opened: oneshot::Receiver<()>) {
         if let Self::Streaming(body) = self {
-            body.gate = Some(Box::pin(tokio::time::timeout(CONTINUE_WAIT, gate)));
+            body.gate = Some(Gate {
+                opened: Some(opened),
+                patience: Box::pin(tokio::time::sleep(CONTINUE_WAIT)),
+            });
         }
     }
 }
@@ -84,12 +143,14 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         if let Some(gate) = &mut body.gate {
-            // Opened, given up, or waited for long enough: in each case the body goes on.
-            let _opened = ready!(gate.as_mut().poll(cx));
+            ready!(gate.poll(cx));
             body.gate = None;
         }
         let frame = ready!(Pin::new(&mut body.incoming).poll_frame(cx));
         body.ended = frame.is_none() || body.incoming.is_end_stream();
+        if let Some(Err(cause)) = &frame {
+            body.fault.set(Some(ClientFault::of(cause)));
+        }
         Poll::Ready(frame)
     }
 
@@ -131,6 +192,8 @@ pub(crate) struct ForwardedBody {
     incoming: Incoming,
     /// `None` once the body has ended.
     held: Option<Held>,
+    /// Why it breaks off, until the HTTP library hears of it.
+    broken: Option<BrokenOff>,
     status: StatusCode,
     grpc: bool,
 }
@@ -175,6 +238,7 @@ impl ResponseBody {
         let mut body = ForwardedBody {
             incoming,
             held,
+            broken: None,
             status,
             grpc,
         };
@@ -258,6 +322,9 @@ impl Body for ForwardedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
+        if let Some(broken) = this.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
         if this.held.is_none() {
             return Poll::Ready(None);
         }
@@ -271,7 +338,10 @@ impl Body for ForwardedBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(cause))) => {
-                Poll::Ready(Some(Err(this.broken_by_application(cause))))
+                // One turn later: until then the HTTP library sends what it has, the head at least.
+                this.broken = Some(this.broken_by_application(cause));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(None) => {
                 this.complete();
@@ -285,7 +355,7 @@ impl Body for ForwardedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() || self.incoming.is_end_stream()
+        self.broken.is_none() && (self.held.is_none() || self.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use plimsoll_wire::Answer;
+use plimsoll_meter::{Clock, Tick};
+use plimsoll_wire::{Answer, ProxyError};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -111,10 +112,6 @@ impl ClientConnection {
         &self.worker
     }
 
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.remote
-    }
-
     /// What `X-Forwarded-For` gets: the client's address without the port.
     pub(crate) fn forwarded_for(&self) -> &HeaderValue {
         &self.forwarded_for
@@ -133,6 +130,19 @@ impl ClientConnection {
 
     pub(crate) fn request_ended(&self) {
         self.in_flight.set(self.in_flight.get() - 1);
+    }
+
+    /// Writes a line for a failed request, unless there was one for the same cause a moment before `now`.
+    pub(crate) fn log_failure(&self, answer: Answer, error: ProxyError, details: &str, now: Tick) {
+        if let Some(suppressed) = self.worker.throttle.admit(error, now) {
+            tracing::warn!(
+                error = error.as_str(),
+                source = answer.source().as_str(),
+                client = %self.remote,
+                suppressed,
+                "{details}"
+            );
+        }
     }
 
     pub(crate) fn request_left_unread(&self) {
@@ -349,6 +359,8 @@ impl ClientConnection {
         let refusal = Refusal::bad_request(http::StatusCode::from_u16(status).ok()?, cause);
         self.worker.stats().count_request(Answer::InvalidRequest);
         self.worker.stats().count_error(refusal.error);
+        let now = self.worker.shared.clock.now();
+        self.log_failure(refusal.answer, refusal.error, cause, now);
         let proxy_status = refusal.proxy_status();
         let proxy_status = proxy_status.to_str().unwrap_or_default();
         Some(Bytes::from(format!(

@@ -11,6 +11,7 @@ use plimsoll_limit::Slot;
 use plimsoll_meter::{Clock, Source, Tick};
 use plimsoll_wire::{Answer, ProxyError};
 
+use crate::body::{ClientFault, FaultCell};
 use crate::connection::ClientConnection;
 use crate::refusal::Refusal;
 
@@ -30,6 +31,7 @@ pub(crate) struct Exchange {
     /// When the request could run: `began`, unless it waited in the queue.
     running_since: Option<Tick>,
     slot: Option<Slot>,
+    client_fault: Option<FaultCell>,
     /// `None` until the answer is complete: a request dropped before was left by its client.
     outcome: Option<Outcome>,
 }
@@ -46,6 +48,7 @@ impl Exchange {
             began,
             running_since: None,
             slot: None,
+            client_fault: None,
             outcome: None,
         }
     }
@@ -59,6 +62,16 @@ impl Exchange {
             self.began
         };
         self.running_since = Some(since);
+    }
+
+    /// Its body will tell here if it does not come to its end.
+    pub(crate) fn watch_body(&mut self, fault: Option<FaultCell>) {
+        self.client_fault = fault;
+    }
+
+    /// What is known to be wrong with its body.
+    pub(crate) fn client_fault(&self) -> Option<ClientFault> {
+        self.client_fault.as_ref().and_then(|fault| fault.get())
     }
 
     /// When it arrived.
@@ -86,21 +99,17 @@ impl Exchange {
 
     /// The answer was broken off after it had begun.
     pub(crate) fn failed(&mut self, answer: Answer, error: ProxyError, details: &str) {
+        if answer == Answer::UpstreamError && self.client_fault() == Some(ClientFault::Gone) {
+            // The application was not sent the whole request: its failure is the client's leaving.
+            return;
+        }
         self.outcome = Some(Outcome {
             answer,
             error: Some(error),
         });
-        let worker = self.connection.worker();
         // The throttle needs no exact time: that of arrival saves a reading.
-        if let Some(suppressed) = worker.throttle.admit(error, self.began) {
-            tracing::warn!(
-                error = error.as_str(),
-                source = answer.source().as_str(),
-                client = %self.connection.remote(),
-                suppressed,
-                "{details}"
-            );
-        }
+        self.connection
+            .log_failure(answer, error, details, self.began);
     }
 
     /// How it would be counted if it ended now.

@@ -1,9 +1,12 @@
 //! To the application and back: one request on one upstream connection.
 
+use std::error::Error as _;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::task::{Poll, ready};
+use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::{Request, Response, StatusCode, Version};
@@ -18,13 +21,16 @@ use crate::refusal::Refusal;
 use crate::upstream::{ConnectError, Lease, StreamGuard};
 use crate::worker::Worker;
 
+/// How long the application may take to read the rest of a request that it has answered.
+const REST_TIME_MAX: Duration = Duration::from_millis(50);
+
 /// What keeps the answer flowing once its head is there.
 #[derive(Debug)]
 pub(crate) enum Carrier {
     /// The connection is polled where the answer is.
     Inline(Lease),
-    /// The connection has a task of its own.
-    Task,
+    /// The connection has a task of its own, which hears that the answer has ended when this is dropped.
+    Task { _answering: oneshot::Sender<()> },
     /// One stream of a shared connection.
     Stream { _stream: StreamGuard },
 }
@@ -81,7 +87,7 @@ impl Failure {
                 ProxyError::HttpResponseHeaderSectionSize,
                 "the head of the application's answer is too large".to_owned(),
             )
-        } else if cause.is_parse() {
+        } else if cause.is_parse() || breaks_http2(cause) {
             (
                 ProxyError::HttpProtocolError,
                 format!("the application's answer is not HTTP: {cause}"),
@@ -94,6 +100,12 @@ impl Failure {
         };
         Refusal::upstream(word, text)
     }
+}
+
+/// Whether the peer has broken the rules of HTTP/2, and not just ended a stream or the connection.
+fn breaks_http2(cause: &hyper::Error) -> bool {
+    let h2 = cause.source().and_then(|cause| cause.downcast_ref());
+    h2.is_some_and(h2::Error::is_library)
 }
 
 fn unreachable(error: &ConnectError) -> Refusal {
@@ -127,16 +139,39 @@ async fn over_http1(
     }
     let answer = lease.connection.send(request);
     // The body must flow to the application even while the client does not read the answer.
-    tokio::task::spawn_local(drive_to_end(Rc::clone(worker), lease));
+    let (answering, answered) = oneshot::channel();
+    tokio::task::spawn_local(drive_to_end(Rc::clone(worker), lease, answered));
     answer
         .await
-        .map(|response| (response, Carrier::Task))
+        .map(|response| {
+            let carrier = Carrier::Task {
+                _answering: answering,
+            };
+            (response, carrier)
+        })
         .map_err(Failure::new)
 }
 
 /// Drives a connection until its request is done, and puts it back.
-async fn drive_to_end(worker: Rc<Worker>, mut lease: Lease) {
-    if std::future::poll_fn(|cx| lease.connection.poll_free(cx)).await {
+///
+/// An application that has answered may leave the rest of the body unread for ever, so the connection is
+/// closed when it does not come to rest in time after the end of the answer.
+async fn drive_to_end(worker: Rc<Worker>, mut lease: Lease, mut answered: oneshot::Receiver<()>) {
+    let mut rest = None;
+    let is_free = std::future::poll_fn(|cx| {
+        if let Poll::Ready(is_free) = lease.connection.poll_free(cx) {
+            return Poll::Ready(is_free);
+        }
+        if rest.is_none() {
+            let _ended = ready!(Pin::new(&mut answered).poll(cx));
+        }
+        rest.get_or_insert_with(|| Box::pin(tokio::time::sleep(REST_TIME_MAX)))
+            .as_mut()
+            .poll(cx)
+            .map(|()| false)
+    })
+    .await;
+    if is_free {
         lease.put_back(worker.shared.clock.now());
     }
 }

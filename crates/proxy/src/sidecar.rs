@@ -11,8 +11,9 @@ use http::{HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use plimsoll_limit::Entry;
 use plimsoll_meter::Clock;
+use plimsoll_wire::{Answer, ProxyError};
 
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{ClientFault, RequestBody, ResponseBody};
 use crate::connection::ClientConnection;
 use crate::deadline::Deadlines;
 use crate::exchange::Exchange;
@@ -40,8 +41,9 @@ pub(crate) async fn carry(
 
     let answered = match headers::prepare_request(&mut head, connection.forwarded_for()) {
         Ok(upgrade) => {
-            let attempt =
-                hold_and_forward(&mut exchange, head, RequestBody::new(body, &connection));
+            let body = RequestBody::new(body, &connection);
+            exchange.watch_body(body.fault());
+            let attempt = hold_and_forward(&mut exchange, head, body);
             within(&mut deadlines, attempt)
                 .await
                 .map(|answered| (answered, upgrade))
@@ -127,7 +129,12 @@ fn answer(
 }
 
 /// Plimsoll's own answer.
-fn refuse(refusal: Refusal, grpc: bool, mut exchange: Exchange) -> Response<ResponseBody> {
+fn refuse(mut refusal: Refusal, grpc: bool, mut exchange: Exchange) -> Response<ResponseBody> {
+    if refusal.answer == Answer::UpstreamError
+        && exchange.client_fault() == Some(ClientFault::Malformed)
+    {
+        refusal = Refusal::bad_request(StatusCode::BAD_REQUEST, "malformed request body");
+    }
     exchange.refused(&refusal);
     refusal.into_response(grpc)
 }
@@ -153,10 +160,13 @@ async fn switch_protocols(
         _ => None,
     };
     let Some((upstream, unread)) = upstream else {
-        let cause =
-            format!("the application switched to {agreed:?} where the client asked for {asked:?}");
+        let cause = format!(
+            "the application switched to {} where the client asked for {}",
+            protocol(agreed.as_ref()),
+            protocol(asked.as_ref())
+        );
         return refuse(
-            Refusal::upstream(plimsoll_wire::ProxyError::HttpUpgradeFailed, cause),
+            Refusal::upstream(ProxyError::HttpUpgradeFailed, cause),
             false,
             exchange,
         );
@@ -166,4 +176,11 @@ async fn switch_protocols(
     let connection = Rc::clone(exchange.connection());
     connection.tunnel_follows(Tunnel::new(upstream, unread, exchange, deadlines));
     Response::from_parts(head, ResponseBody::local(bytes::Bytes::new()))
+}
+
+/// A protocol's token as an error text names it.
+fn protocol(token: Option<&HeaderValue>) -> &str {
+    token.map_or("no protocol", |token| {
+        token.to_str().unwrap_or("a protocol without a name")
+    })
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::Request;
-use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use plimsoll_meter::Tick;
 
@@ -27,6 +27,8 @@ pub(crate) struct Http1 {
     sender: SendRequest<RequestBody>,
     /// `None` once it has ended.
     connection: Option<Connection<TokioIo<UpstreamIo>, RequestBody>>,
+    /// What had been read beyond the last head when it ended: the first bytes of another protocol, after a 101.
+    leftover: Bytes,
     socket: SharedStream,
     inline: Arc<InlineWaker>,
     inline_waker: Waker,
@@ -57,6 +59,7 @@ impl Http1 {
         Ok(Box::new(Self {
             sender,
             connection: Some(connection),
+            leftover: Bytes::new(),
             socket,
             inline_waker: Waker::from(Arc::clone(&inline)),
             inline,
@@ -79,13 +82,14 @@ impl Http1 {
         cx: &Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let connection = &mut self.connection;
+        let (connection, leftover) = (&mut self.connection, &mut self.leftover);
         self.inline.run(&self.inline_waker, cx, |cx| {
             if let Some(live) = connection
                 && Pin::new(live).poll(cx).is_ready()
+                && let Some(ended) = connection.take()
             {
                 // Its end reaches `poll` as an error or the end of what it waits for.
-                *connection = None;
+                *leftover = ended.into_parts().read_buf;
             }
             poll(cx)
         })
@@ -124,12 +128,15 @@ impl Http1 {
         self.inline.forget_task();
     }
 
-    /// Drives the connection to its end after a 101, and returns the socket with what was read beyond the head.
+    /// The socket after a 101 and what was read beyond the head. The 101 ends the connection as such, mostly
+    /// before this is called.
     pub(crate) async fn into_upgraded(mut self: Box<Self>) -> Option<(SharedStream, Bytes)> {
-        let mut connection = self.connection.take()?;
-        let ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-        let Parts { read_buf, .. } = connection.into_parts();
-        ended.is_ok().then_some((self.socket, read_buf))
+        if let Some(mut connection) = self.connection.take() {
+            let ended = std::future::poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
+            ended.ok()?;
+            self.leftover = connection.into_parts().read_buf;
+        }
+        Some((self.socket, self.leftover))
     }
 }
 
