@@ -1,0 +1,24 @@
+//! The sidecar from end to end: the program as it is built, real sockets, real clients and applications.
+//!
+//! Each module is a chapter of what the sidecar promises. [`harness`] starts the program, plays applications
+//! and speaks HTTP byte by byte. No test waits for a time to be safe: each waits for an event, and gives up
+//! after [`harness::PATIENCE`]. A test that needs a program of the system says so and passes where there is
+//! none, unless `CI` is set.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy permits both in test functions, but not in what they call"
+)]
+
+mod clients;
+mod errors;
+mod expect;
+mod harness;
+mod headers;
+mod pool;
+mod protocols;
+mod streaming;
+mod trailers;
+mod upgrades;
+mod websocket;
