@@ -140,16 +140,30 @@ impl Proxy {
         if ended.is_none() && self.started.elapsed() < START_LIMIT {
             return Ok(());
         }
-        let said = std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default();
         let why = ended.map_or_else(
             || "does not answer".into(),
             |status| format!("ended: {status}"),
         );
-        bail!("{} {why}\n{said}", self.name)
+        bail!("{} {why}\n{}", self.name, self.said())
     }
 
-    /// Has it end, and waits.
+    /// What it has written to its output so far.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
+    }
+
+    /// Has it end, and waits. Fails if it had already ended, with what it has said: what was measured
+    /// until now may then be the work of nobody.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait()?
+        {
+            bail!(
+                "{} ended while it was measured: {status}\n{}",
+                self.name,
+                self.said()
+            );
+        }
         self.terminate();
         let Some(mut child) = self.child.take() else {
             return Ok(());
@@ -208,6 +222,24 @@ mod tests {
             "{failed}"
         );
         assert!(failed.contains("ls: "), "{failed}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ended_before_it_was_stopped_is_an_error() {
+        let peer = Peer {
+            kind: Kind::Envoy,
+            program: "/bin/ls".into(),
+            extra: Vec::new(),
+        };
+        let app = "127.0.0.1:1".parse().unwrap();
+        let cpu = crate::affinity::any_processor().unwrap();
+        let mut proxy = Proxy::spawn(&peer, app, false, cpu).unwrap();
+        proxy.child.as_mut().unwrap().wait().await.unwrap();
+        let failed = proxy.stop().await.unwrap_err().to_string();
+        assert!(
+            failed.starts_with("envoy ended while it was measured"),
+            "{failed}"
+        );
     }
 
     #[tokio::test]
