@@ -1,5 +1,6 @@
 //! The command line. Nothing here opens a port: a mistake is told before anything has begun.
 
+mod demo;
 mod sidecar;
 mod values;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+pub(crate) use demo::DemoSettings;
 pub(crate) use sidecar::{LogFormat, SidecarSettings};
 
 /// `EX_USAGE` of sysexits.h: the command was used wrongly.
@@ -20,9 +22,15 @@ const EXIT_RUNTIME: u8 = 1;
 
 /// What the command line asks for.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in the life of the process"
+)]
 pub(crate) enum Action {
     /// Show a text and end.
     Print(String),
+    /// Run the demonstration.
+    Demo(DemoSettings),
     /// Run the sidecar.
     Sidecar(SidecarSettings),
 }
@@ -51,7 +59,12 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in the life of the process"
+)]
 enum Command {
+    Demo(demo::DemoArgs),
     Sidecar(sidecar::SidecarArgs),
 }
 
@@ -71,6 +84,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
     };
     match cli.command {
         None => Ok(Action::Print(overview())),
+        Some(Command::Demo(arguments)) => Ok(Action::Demo(arguments.resolve())),
         Some(Command::Sidecar(arguments)) => arguments
             .resolve()
             .map(Action::Sidecar)

@@ -5,6 +5,7 @@
 
 mod admin;
 mod cli;
+mod demo;
 mod logs;
 mod memory;
 mod report;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 fn run(action: Action) -> Result<(), Fault> {
     match action {
         Action::Print(text) => cli::print(&text),
+        Action::Demo(settings) => demo::run(&settings),
         Action::Sidecar(settings) => sidecar::run(settings),
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use plimsoll_proxy::{Running, Sidecar};
+use plimsoll_wire::Identity;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
 
 use crate::admin::{self, Readings};
 use crate::cli::{Fault, SidecarSettings};
@@ -23,6 +25,17 @@ const CONNECTIONS_MAX: u64 = 100_000;
 
 /// How long in-flight requests are waited for at the end when there is no total time limit.
 const DRAIN_LIMIT_DEFAULT: Duration = Duration::from_secs(300);
+
+/// A sidecar at work.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    /// The handle of its workers.
+    pub(crate) running: Running,
+    /// The newest report.
+    pub(crate) published: Published,
+    /// What the metrics port reads.
+    pub(crate) readings: Readings,
+}
 
 /// Runs until a signal ends it.
 pub(crate) fn run(settings: SidecarSettings) -> Result<(), Fault> {
@@ -49,8 +62,23 @@ async fn serve(settings: SidecarSettings) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let data_address = sidecar.local_addr()?;
     let metrics_address = metrics.local_addr()?;
-    let running = sidecar.start().context("cannot start the workers")?;
+    let serving = start(sidecar, metrics, settings.identity.clone())?;
+    announce(&settings, data_address, metrics_address);
 
+    let signal = signals.next().await;
+    serving.readings.not_ready();
+    tokio::spawn(signals.exit_at_next());
+    drain(serving.running, &settings, signal).await;
+    Ok(())
+}
+
+/// Sets what is bound to work: the workers carry requests, this runtime reports and answers scrapes.
+pub(crate) fn start(
+    sidecar: Sidecar,
+    metrics: TcpListener,
+    identity: Identity,
+) -> anyhow::Result<Serving> {
+    let running = sidecar.start().context("cannot start the workers")?;
     let published = Published::default();
     let (since, reporter) = report::reporter(&running);
     tokio::spawn(report::publish(
@@ -59,16 +87,14 @@ async fn serve(settings: SidecarSettings) -> anyhow::Result<()> {
         running.clock(),
         published.clone(),
     ));
-    let readings = Readings::new(settings.identity.clone(), published, &running);
+    let readings = Readings::new(identity, published.clone(), &running);
     tokio::spawn(admin::serve(metrics, readings.clone()));
     tokio::spawn(memory::give_back_after_bursts(running.stats()));
-    announce(&settings, data_address, metrics_address);
-
-    let signal = signals.next().await;
-    readings.not_ready();
-    tokio::spawn(signals.exit_at_next());
-    drain(running, &settings, signal).await;
-    Ok(())
+    Ok(Serving {
+        running,
+        published,
+        readings,
+    })
 }
 
 fn announce(settings: &SidecarSettings, data: std::net::SocketAddr, metrics: std::net::SocketAddr) {
@@ -97,7 +123,7 @@ async fn drain(running: Running, settings: &SidecarSettings, signal: &str) {
 }
 
 /// As many descriptors as the system allows.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // If it may not be raised, fewer connections are accepted.
     let _unchanged = setrlimit(

@@ -1,0 +1,131 @@
+//! The app of the demonstration: it answers every request with a line of text, after a while.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::demo::dice::Dice;
+
+/// The shortest time an answer takes.
+const TIME_MIN: Duration = Duration::from_millis(20);
+
+/// The longest.
+const TIME_MAX: Duration = Duration::from_millis(80);
+
+/// The mean: all times between are equally likely.
+const TIME_MEAN: Duration = Duration::from_millis(50);
+
+/// How long to wait when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How many requests the app is working on, by its own count. It knows nothing of the sidecar's.
+#[derive(Debug, Default)]
+pub(crate) struct Busy {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One request that the app is working on.
+struct Work<'a>(&'a Busy);
+
+// === impl Busy ===
+
+impl Busy {
+    /// The most there have been at once.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) -> Work<'_> {
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        Work(self)
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Requests per second that an app can answer which works on `slots` of them at once.
+pub(crate) fn capacity(slots: usize) -> f64 {
+    slots as f64 / TIME_MEAN.as_secs_f64()
+}
+
+/// Serves, for as long as it is polled.
+pub(crate) async fn serve(listener: TcpListener, busy: Arc<Busy>, dice: Arc<Dice>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (busy, dice) = (Arc::clone(&busy), Arc::clone(&dice));
+        let service = service_fn(move |_request: Request<Incoming>| {
+            let (busy, dice) = (Arc::clone(&busy), Arc::clone(&dice));
+            async move { Ok::<_, Infallible>(answer(&busy, &dice).await) }
+        });
+        tokio::spawn(async move {
+            // A connection that breaks off is the sidecar's matter.
+            let _broken = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// A port of loopback that is free.
+pub(crate) fn bind() -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn answer(busy: &Busy, dice: &Dice) -> Response<Full<Bytes>> {
+    let _work = busy.begin();
+    let time = TIME_MIN + (TIME_MAX - TIME_MIN).mul_f64(dice.unit());
+    tokio::time::sleep(time).await;
+    let line = format!("Hello from the app. This took {} ms.\n", time.as_millis());
+    let mut response = Response::new(Full::new(Bytes::from(line)));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_at_once_is_remembered_and_each_is_given_back() {
+        let busy = Busy::default();
+        let first = busy.begin();
+        drop(busy.begin());
+        drop((busy.begin(), busy.begin()));
+        drop(first);
+        assert_eq!(busy.most(), 3);
+        drop(busy.begin());
+        assert_eq!(busy.most(), 3);
+        assert_eq!(busy.now.into_inner(), 0);
+    }
+
+    #[test]
+    fn the_mean_is_in_the_middle() {
+        assert_eq!((TIME_MIN + TIME_MAX) / 2, TIME_MEAN);
+    }
+}
