@@ -260,7 +260,7 @@ impl ForwardedBody {
         }) = self.held.take()
         {
             exchange.answered(self.status);
-            if let Carrier::Inline(lease) = carrier {
+            if let Carrier::Inline { lease, .. } = carrier {
                 // The pool's clock need not be exact: the moment of the request's end follows in a moment.
                 lease.put_back(exchange.connection().worker().shared.clock.now());
             }
@@ -302,7 +302,7 @@ impl ForwardedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let incoming = Pin::new(&mut self.incoming);
         match self.held.as_mut().map(|held| &mut held.carrier) {
-            Some(Carrier::Inline(lease)) => {
+            Some(Carrier::Inline { lease, .. }) => {
                 let mut incoming = incoming;
                 lease
                     .connection

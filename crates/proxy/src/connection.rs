@@ -164,15 +164,8 @@ impl ClientConnection {
 
     /// Waits for `place`, and gives the connection up if the client hangs up meanwhile.
     ///
-    /// The HTTP library notices a hang-up by itself, unless a part of the body is still unread.
-    pub(crate) async fn unless_peer_closed<T>(
-        &self,
-        body_unread: bool,
-        place: impl Future<Output = T>,
-    ) -> T {
-        if !body_unread || self.is_http2() {
-            return place.await;
-        }
+    /// For HTTP/1 requests with an unread body: any other hang-up the HTTP library notices by itself.
+    pub(crate) async fn unless_peer_closed<T>(&self, place: impl Future<Output = T>) -> T {
         let mut place = pin!(place);
         let mut peer_closed = pin!(self.socket.peer_closed());
         let mut watching = true;
@@ -224,7 +217,7 @@ impl ClientConnection {
             prefix,
             Observer(Rc::clone(self)),
         ));
-        let service = service_fn(|request| sidecar::carry(Rc::clone(self), request));
+        let service = service_fn(|request| sidecar::carry(self, request));
         let mut http1 = self.worker.http1.serve_connection(io, service);
         let mut told = false;
         let mut head_patience = None;
@@ -263,7 +256,7 @@ impl ClientConnection {
             Observer(Rc::clone(self)),
         ));
         let connection = Rc::clone(self);
-        let service = service_fn(move |request| sidecar::carry(Rc::clone(&connection), request));
+        let service = service_fn(move |request| sidecar::carry(&connection, request));
         let mut http2 = pin!(self.worker.http2.serve_connection(io, service));
         let mut told = false;
         let served = std::future::poll_fn(|cx| {

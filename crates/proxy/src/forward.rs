@@ -9,8 +9,9 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use plimsoll_meter::{Clock, Tick};
 use plimsoll_wire::ProxyError;
 use tokio::sync::oneshot;
@@ -28,7 +29,11 @@ const REST_TIME_MAX: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) enum Carrier {
     /// The connection is polled where the answer is.
-    Inline(Lease),
+    Inline {
+        lease: Lease,
+        /// The protocol that the client has asked to switch to.
+        asked: Option<HeaderValue>,
+    },
     /// The connection has a task of its own, which hears that the answer has ended when this is dropped.
     Task { _answering: oneshot::Sender<()> },
     /// One stream of a shared connection.
@@ -38,68 +43,58 @@ pub(crate) enum Carrier {
 /// The head of the application's answer and what carries the rest.
 pub(crate) type Answered = (Response<Incoming>, Carrier);
 
-/// Sends `request` to the application. `now` is the latest reading of the clock.
+/// Sends what is in `outgoing` to the application. `now` is the latest reading of the clock.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
-    request: Request<RequestBody>,
+    outgoing: &mut Option<Request<RequestBody>>,
     now: Tick,
 ) -> Result<Answered, Refusal> {
-    if request.version() == Version::HTTP_2 {
-        return over_http2(worker, request).await;
+    if outgoing.as_ref().map(Request::version) == Some(Version::HTTP_2) {
+        return Box::pin(over_http2(worker, outgoing)).await;
     }
-    let (lease, request) = match worker.pool.reuse(now) {
-        None => (connect(worker).await?, request),
-        Some(lease) => match over_http1(worker, lease, request).await {
+    let mut reused = worker.pool.reuse(now);
+    loop {
+        let is_fresh = reused.is_none();
+        let lease = match reused.take() {
+            Some(lease) => lease,
+            None => Box::pin(connect(worker)).await?,
+        };
+        match over_http1(worker, lease, outgoing).await {
             Ok(answered) => return Ok(answered),
             // Not a byte of it was accepted: it may go once more, on a connection that is surely fresh.
-            Err(Failure {
-                unsent: Some(request),
-                ..
-            }) => (connect(worker).await?, *request),
-            Err(failure) => return Err(failure.into_refusal()),
-        },
-    };
-    over_http1(worker, lease, request)
-        .await
-        .map_err(Failure::into_refusal)
-}
-
-/// No answer came.
-struct Failure {
-    cause: hyper::Error,
-    /// The request, if not a byte of it was accepted.
-    unsent: Option<Box<Request<RequestBody>>>,
-}
-
-impl Failure {
-    fn new(mut error: hyper::client::conn::TrySendError<Request<RequestBody>>) -> Self {
-        let unsent = error.take_message().map(Box::new);
-        Self {
-            cause: error.into_error(),
-            unsent,
+            Err(_) if outgoing.is_some() && !is_fresh => {}
+            Err(cause) => return Err(no_answer(&cause)),
         }
     }
+}
 
-    fn into_refusal(self) -> Refusal {
-        let cause = &self.cause;
-        let (word, text) = if cause.is_parse_too_large() {
-            (
-                ProxyError::HttpResponseHeaderSectionSize,
-                "the head of the application's answer is too large".to_owned(),
-            )
-        } else if cause.is_parse() || breaks_http2(cause) {
-            (
-                ProxyError::HttpProtocolError,
-                format!("the application's answer is not HTTP: {cause}"),
-            )
-        } else {
-            (
-                ProxyError::ConnectionTerminated,
-                format!("the application closed the connection before it answered: {cause}"),
-            )
-        };
-        Refusal::upstream(word, text)
-    }
+fn no_answer(cause: &hyper::Error) -> Refusal {
+    let (word, text) = if cause.is_parse_too_large() {
+        (
+            ProxyError::HttpResponseHeaderSectionSize,
+            "the head of the application's answer is too large".to_owned(),
+        )
+    } else if cause.is_parse() || breaks_http2(cause) {
+        (
+            ProxyError::HttpProtocolError,
+            format!("the application's answer is not HTTP: {cause}"),
+        )
+    } else {
+        (
+            ProxyError::ConnectionTerminated,
+            format!("the application closed the connection before it answered: {cause}"),
+        )
+    };
+    Refusal::upstream(word, text)
+}
+
+/// What went wrong; puts the request back where it was if not a byte of it was accepted.
+fn put_back(
+    mut error: TrySendError<Request<RequestBody>>,
+    outgoing: &mut Option<Request<RequestBody>>,
+) -> hyper::Error {
+    *outgoing = error.take_message();
+    error.into_error()
 }
 
 /// Whether the peer has broken the rules of HTTP/2, and not just ended a stream or the connection.
@@ -123,33 +118,53 @@ async fn connect(worker: &Rc<Worker>) -> Result<Lease, Refusal> {
 async fn over_http1(
     worker: &Rc<Worker>,
     mut lease: Lease,
-    mut request: Request<RequestBody>,
-) -> Result<Answered, Failure> {
-    if request.body().is_empty() || request.headers().contains_key(UPGRADE) {
-        let mut answer = pin!(lease.connection.send(request));
-        let response =
-            std::future::poll_fn(|cx| lease.connection.drive(cx, |cx| answer.as_mut().poll(cx)))
-                .await;
-        return response
-            .map(|response| (response, Carrier::Inline(lease)))
-            .map_err(Failure::new);
+    outgoing: &mut Option<Request<RequestBody>>,
+) -> Result<Answered, hyper::Error> {
+    let mut asked = None;
+    if let Some(request) = outgoing {
+        asked = request.headers().get(UPGRADE).cloned();
+        if !request.body().is_empty() && asked.is_none() {
+            return Box::pin(with_body(worker, lease, outgoing)).await;
+        }
     }
+    let mut answer = pin!(lease.connection.send(take(outgoing)));
+    let response =
+        std::future::poll_fn(|cx| lease.connection.drive(cx, |cx| answer.as_mut().poll(cx))).await;
+    match response {
+        Ok(response) => Ok((response, Carrier::Inline { lease, asked })),
+        Err(error) => Err(put_back(error, outgoing)),
+    }
+}
+
+/// A body must flow to the application even while the client does not read the answer: the connection gets a
+/// task of its own.
+async fn with_body(
+    worker: &Rc<Worker>,
+    mut lease: Lease,
+    outgoing: &mut Option<Request<RequestBody>>,
+) -> Result<Answered, hyper::Error> {
+    let mut request = take(outgoing);
     if headers::expects_continue(request.headers()) {
         hold_body(&mut request);
     }
     let answer = lease.connection.send(request);
-    // The body must flow to the application even while the client does not read the answer.
     let (answering, answered) = oneshot::channel();
     tokio::task::spawn_local(drive_to_end(Rc::clone(worker), lease, answered));
-    answer
-        .await
-        .map(|response| {
-            let carrier = Carrier::Task {
+    match answer.await {
+        Ok(response) => Ok((
+            response,
+            Carrier::Task {
                 _answering: answering,
-            };
-            (response, carrier)
-        })
-        .map_err(Failure::new)
+            },
+        )),
+        Err(error) => Err(put_back(error, outgoing)),
+    }
+}
+
+fn take(outgoing: &mut Option<Request<RequestBody>>) -> Request<RequestBody> {
+    outgoing
+        .take()
+        .expect("a request stays in its place until it is sent, and is sent once")
 }
 
 /// Drives a connection until its request is done, and puts it back.
@@ -195,27 +210,22 @@ fn hold_body(request: &mut Request<RequestBody>) {
 
 async fn over_http2(
     worker: &Rc<Worker>,
-    request: Request<RequestBody>,
+    outgoing: &mut Option<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
-    let mut unsent = request;
-    let mut attempts = 0;
+    let mut is_retry = false;
     loop {
-        attempts += 1;
-        let mut connection = worker
-            .pool
-            .http2()
-            .await
-            .map_err(|error| unreachable(&error))?;
+        let connection = worker.pool.http2().await;
+        let mut connection = connection.map_err(|error| unreachable(&error))?;
         let stream = connection.stream();
-        match connection.send(unsent).await {
+        match connection.send(take(outgoing)).await {
             Ok(response) => return Ok((response, Carrier::Stream { _stream: stream })),
-            Err(error) => match Failure::new(error) {
-                Failure {
-                    unsent: Some(request),
-                    ..
-                } if attempts == 1 => unsent = *request,
-                failure => return Err(failure.into_refusal()),
-            },
+            Err(error) => {
+                let cause = put_back(error, outgoing);
+                if outgoing.is_none() || is_retry {
+                    return Err(no_answer(&cause));
+                }
+                is_retry = true;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use plimsoll_meter::Source;
 
 use crate::refusal::Refusal;
@@ -15,19 +15,49 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const K_PROXY_REQUEST: HeaderName = HeaderName::from_static("k-proxy-request");
 
-/// Which total a request counts in: Knative's activator marks what it forwards.
-pub(crate) fn source(headers: &HeaderMap) -> Source {
-    match headers.get(K_PROXY_REQUEST) {
-        Some(value) if value == "activator" => Source::Proxied,
-        _ => Source::Direct,
+/// What one look over a request's head finds. One, because each look-up by name costs a hash.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Survey {
+    proxied: bool,
+    hosts: usize,
+    content_length: bool,
+    transfer_encoding: bool,
+    hop_by_hop: bool,
+}
+
+impl Survey {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut survey = Self::default();
+        for (name, value) in headers {
+            if *name == HOST {
+                survey.hosts += 1;
+            } else if *name == CONTENT_LENGTH {
+                survey.content_length = true;
+            } else if is_hop_by_hop(name) {
+                survey.hop_by_hop = true;
+                survey.transfer_encoding |= *name == TRANSFER_ENCODING;
+            } else if *name == K_PROXY_REQUEST {
+                survey.proxied |= value == "activator";
+            }
+        }
+        survey
+    }
+
+    /// Which total the request counts in: Knative's activator marks what it forwards.
+    pub(crate) fn source(&self) -> Source {
+        if self.proxied {
+            Source::Proxied
+        } else {
+            Source::Direct
+        }
     }
 }
 
 /// Whether the caller speaks gRPC, and so expects failures in `grpc-status`.
-pub(crate) fn is_grpc(head: &request::Parts) -> bool {
-    head.version == Version::HTTP_2
-        && head
-            .headers
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && request
+            .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
@@ -40,69 +70,48 @@ pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
 }
 
 /// Makes the head of a client's request the head of the application's, or says why it cannot be carried.
-///
-/// Returns the protocol token of an upgrade, if the client asks for one.
-pub(crate) fn prepare_request(
-    head: &mut request::Parts,
+pub(crate) fn prepare_request<B>(
+    request: &mut Request<B>,
+    survey: Survey,
     forwarded_for: &HeaderValue,
-) -> Result<Option<HeaderValue>, Refusal> {
-    check(head)?;
-    let upgrade = if head.version == Version::HTTP_2 {
-        None
-    } else {
-        prepare_http1(head)?
-    };
-    append_forwarded_for(&mut head.headers, forwarded_for);
-    head.extensions.clear();
-    Ok(upgrade)
-}
-
-fn check(head: &request::Parts) -> Result<(), Refusal> {
-    if head.method == Method::CONNECT {
+) -> Result<(), Refusal> {
+    if request.method() == Method::CONNECT {
         return Err(Refusal::bad_request(
             StatusCode::NOT_IMPLEMENTED,
             "CONNECT is not supported",
         ));
     }
-    if head.version == Version::HTTP_2 {
-        return Ok(());
+    if request.version() != Version::HTTP_2 {
+        check_http1(request.version(), survey)?;
+        prepare_http1(request, survey)?;
     }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(Refusal::bad_request(
-            StatusCode::BAD_REQUEST,
-            "more than one Host header",
-        ));
+    append_forwarded_for(request.headers_mut(), forwarded_for);
+    request.extensions_mut().clear();
+    Ok(())
+}
+
+fn check_http1(version: Version, survey: Survey) -> Result<(), Refusal> {
+    let refuse = |cause| Err(Refusal::bad_request(StatusCode::BAD_REQUEST, cause));
+    if survey.hosts > 1 {
+        return refuse("more than one Host header");
     }
-    if host.is_none() && head.version == Version::HTTP_11 {
-        return Err(Refusal::bad_request(
-            StatusCode::BAD_REQUEST,
-            "an HTTP/1.1 request needs a Host header",
-        ));
+    if survey.hosts == 0 && version == Version::HTTP_11 {
+        return refuse("an HTTP/1.1 request needs a Host header");
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) {
-        if head.headers.contains_key(CONTENT_LENGTH) {
-            // RFC 9112 section 6.1: the stuff of request smuggling; a server may refuse it, and this one does.
-            return Err(Refusal::bad_request(
-                StatusCode::BAD_REQUEST,
-                "both Content-Length and Transfer-Encoding",
-            ));
-        }
-        if head.version == Version::HTTP_10 {
-            return Err(Refusal::bad_request(
-                StatusCode::BAD_REQUEST,
-                "Transfer-Encoding in an HTTP/1.0 request",
-            ));
-        }
+    if survey.transfer_encoding && survey.content_length {
+        // RFC 9112 section 6.1: the stuff of request smuggling; a server may refuse it, and this one does.
+        return refuse("both Content-Length and Transfer-Encoding");
+    }
+    if survey.transfer_encoding && version == Version::HTTP_10 {
+        return refuse("Transfer-Encoding in an HTTP/1.0 request");
     }
     Ok(())
 }
 
 /// HTTP/1 only: origin form, version 1.1, no hop-by-hop fields but those of an upgrade.
-fn prepare_http1(head: &mut request::Parts) -> Result<Option<HeaderValue>, Refusal> {
-    head.version = Version::HTTP_11;
-    if let Some(authority) = head.uri.authority() {
+fn prepare_http1<B>(request: &mut Request<B>, survey: Survey) -> Result<(), Refusal> {
+    *request.version_mut() = Version::HTTP_11;
+    if let Some(authority) = request.uri().authority() {
         // RFC 9112 section 3.2.2: with an absolute form, the received Host is ignored.
         let host = HeaderValue::try_from(authority.as_str()).map_err(|_| {
             Refusal::bad_request(
@@ -110,34 +119,27 @@ fn prepare_http1(head: &mut request::Parts) -> Result<Option<HeaderValue>, Refus
                 "invalid authority in the request target",
             )
         })?;
-        head.headers.insert(HOST, host);
-        let path = head
-            .uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        head.uri = Uri::from(path);
+        request.headers_mut().insert(HOST, host);
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     }
-    if !head.headers.keys().any(is_hop_by_hop) {
-        return Ok(None);
+    if survey.hop_by_hop {
+        let headers = request.headers_mut();
+        let upgrade = upgrade_token(headers);
+        let te_trailers = headers
+            .get_all(TE)
+            .iter()
+            .any(|value| has_token(value, "trailers"));
+        remove_hop_by_hop(headers);
+        if te_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if let Some(token) = upgrade {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, token);
+        }
     }
-    let upgrade = upgrade_token(&head.headers);
-    let te_trailers = head
-        .headers
-        .get_all(TE)
-        .iter()
-        .any(|value| has_token(value, "trailers"));
-    remove_hop_by_hop(&mut head.headers);
-    if te_trailers {
-        head.headers
-            .insert(TE, HeaderValue::from_static("trailers"));
-    }
-    if let Some(token) = &upgrade {
-        head.headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(UPGRADE, token.clone());
-    }
-    Ok(upgrade)
+    Ok(())
 }
 
 /// Cleans the head of the application's response; `upgrade` is the token of a 101, which stays.
@@ -250,18 +252,23 @@ fn append_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
 mod tests {
     use super::*;
 
-    fn head(version: Version, uri: &str, fields: &[(&str, &str)]) -> request::Parts {
-        let mut request = http::Request::builder().version(version).uri(uri);
+    fn request(version: Version, uri: &str, fields: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().version(version).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        request.body(()).expect("a valid request").into_parts().0
+        request.body(()).expect("a valid request")
     }
 
-    fn prepared(fields: &[(&str, &str)]) -> request::Parts {
-        let mut head = head(Version::HTTP_11, "/", fields);
-        prepare_request(&mut head, &HeaderValue::from_static("10.0.0.9")).expect("carried");
-        head
+    fn prepare(request: &mut Request<()>) -> Result<(), Refusal> {
+        let survey = Survey::of(request.headers());
+        prepare_request(request, survey, &HeaderValue::from_static("10.0.0.9"))
+    }
+
+    fn prepared(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut request = request(Version::HTTP_11, "/", fields);
+        prepare(&mut request).expect("carried");
+        request.headers().clone()
     }
 
     #[test]
@@ -275,10 +282,10 @@ mod tests {
             ("te", "trailers, deflate"),
             ("user-agent", "u"),
         ]);
-        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        let mut names: Vec<_> = head.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["host", "te", "user-agent", "x-forwarded-for"]);
-        assert_eq!(head.headers[TE], "trailers");
+        assert_eq!(head[TE], "trailers");
     }
 
     #[test]
@@ -288,26 +295,20 @@ mod tests {
             ("connection", "content-length, host, x-forwarded-for"),
             ("content-length", "3"),
         ]);
-        assert_eq!(head.headers[CONTENT_LENGTH], "3");
-        assert_eq!(head.headers[HOST], "a");
+        assert_eq!(head[CONTENT_LENGTH], "3");
+        assert_eq!(head[HOST], "a");
     }
 
     #[test]
     fn forwarded_for_grows_and_several_lines_become_one() {
-        assert_eq!(
-            prepared(&[("host", "a")]).headers[X_FORWARDED_FOR],
-            "10.0.0.9"
-        );
+        assert_eq!(prepared(&[("host", "a")])[X_FORWARDED_FOR], "10.0.0.9");
         let head = prepared(&[
             ("host", "a"),
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "2.2.2.2, 3.3.3.3"),
         ]);
-        assert_eq!(head.headers.get_all(X_FORWARDED_FOR).iter().count(), 1);
-        assert_eq!(
-            head.headers[X_FORWARDED_FOR],
-            "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.9"
-        );
+        assert_eq!(head.get_all(X_FORWARDED_FOR).iter().count(), 1);
+        assert_eq!(head[X_FORWARDED_FOR], "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.9");
     }
 
     #[test]
@@ -317,27 +318,27 @@ mod tests {
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "websocket"),
         ]);
-        assert_eq!(websocket.headers[CONNECTION], "upgrade");
-        assert_eq!(websocket.headers[UPGRADE], "websocket");
+        assert_eq!(websocket[CONNECTION], "upgrade");
+        assert_eq!(websocket[UPGRADE], "websocket");
         let h2c = prepared(&[
             ("host", "a"),
             ("connection", "Upgrade, HTTP2-Settings"),
             ("upgrade", "h2c"),
             ("http2-settings", "x"),
         ]);
-        assert!(!h2c.headers.contains_key(UPGRADE) && !h2c.headers.contains_key("http2-settings"));
+        assert!(!h2c.contains_key(UPGRADE) && !h2c.contains_key("http2-settings"));
     }
 
     #[test]
     fn an_absolute_target_becomes_origin_form_and_governs_host() {
-        let mut head = head(
+        let mut request = request(
             Version::HTTP_11,
             "http://real.example:81/p?q=1",
             &[("host", "other.example")],
         );
-        prepare_request(&mut head, &HeaderValue::from_static("10.0.0.9")).expect("carried");
-        assert_eq!(head.uri, "/p?q=1");
-        assert_eq!(head.headers[HOST], "real.example:81");
+        prepare(&mut request).expect("carried");
+        assert_eq!(request.uri(), "/p?q=1");
+        assert_eq!(request.headers()[HOST], "real.example:81");
     }
 
     #[test]
@@ -369,9 +370,7 @@ mod tests {
             ),
         ];
         for (version, fields, cause) in cases {
-            let mut head = head(version, "/", fields);
-            let refusal =
-                prepare_request(&mut head, &HeaderValue::from_static("10.0.0.9")).expect_err(cause);
+            let refusal = prepare(&mut request(version, "/", fields)).expect_err(cause);
             assert_eq!(
                 (refusal.status, refusal.details.as_ref()),
                 (StatusCode::BAD_REQUEST, cause)
@@ -387,7 +386,7 @@ mod tests {
             ("", Source::Direct),
         ] {
             assert_eq!(
-                source(&prepared(&[("host", "a"), ("k-proxy-request", value)]).headers),
+                Survey::of(&prepared(&[("host", "a"), ("k-proxy-request", value)])).source(),
                 expected
             );
         }

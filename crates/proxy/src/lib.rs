@@ -29,6 +29,7 @@ mod headers;
 mod inline_waker;
 mod io;
 mod listen;
+mod outbox;
 mod refusal;
 mod sidecar;
 mod stats;

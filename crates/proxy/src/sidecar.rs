@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use plimsoll_limit::Entry;
 use plimsoll_meter::Clock;
@@ -18,63 +18,69 @@ use crate::connection::ClientConnection;
 use crate::deadline::Deadlines;
 use crate::exchange::Exchange;
 use crate::forward::{Answered, Carrier, forward};
-use crate::headers;
+use crate::headers::{self, Survey};
 use crate::refusal::Refusal;
 use crate::tunnel::Tunnel;
 
 /// Carries one request: measure, hold, forward, answer.
-pub(crate) async fn carry(
-    connection: Rc<ClientConnection>,
+///
+/// What needs no waiting is done before there is a future, and what waits is given places, not values: the
+/// future is moved once per request, so its size is a cost.
+pub(crate) fn carry(
+    connection: &Rc<ClientConnection>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let worker = connection.worker();
     let began = worker.shared.clock.now();
-    let (mut head, body) = request.into_parts();
-    let mut exchange = Exchange::begin(&connection, headers::source(&head.headers), began);
+    let grpc = headers::is_grpc(&request);
+    let survey = Survey::of(request.headers());
+    let mut exchange = Exchange::begin(connection, survey.source(), began);
     let mut deadlines = Deadlines::start(
         worker.shared.limits,
         worker.shared.clock,
         &worker.spare_timers,
         began,
     );
-    let grpc = headers::is_grpc(&head);
+    let mut request = request.map(|body| RequestBody::new(body, connection));
+    exchange.watch_body(request.body().fault());
+    let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
+    let mut outgoing = Some(request);
 
-    let answered = match headers::prepare_request(&mut head, connection.forwarded_for()) {
-        Ok(upgrade) => {
-            let body = RequestBody::new(body, &connection);
-            exchange.watch_body(body.fault());
-            let attempt = hold_and_forward(&mut exchange, head, body);
-            within(&mut deadlines, attempt)
+    async move {
+        let answered = match prepared {
+            Ok(()) => {
+                within(
+                    &mut deadlines,
+                    pin!(hold_and_forward(&mut exchange, &mut outgoing)),
+                )
                 .await
-                .map(|answered| (answered, upgrade))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let connection = Rc::clone(exchange.connection());
+        let mut response = match answered {
+            Ok((response, carrier)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Box::pin(switch_protocols(response, carrier, exchange, deadlines)).await
+            }
+            Ok((response, carrier)) => {
+                deadlines.response_started();
+                answer(response, carrier, grpc, exchange, deadlines)
+            }
+            Err(refusal) => refuse(refusal, grpc, exchange),
+        };
+        if connection.worker().is_draining() && !connection.is_http2() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Err(refusal) => Err(refusal),
-    };
-    let mut response = match answered {
-        Ok(((response, carrier), upgrade))
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
-        {
-            switch_protocols(response, carrier, upgrade, exchange, deadlines).await
-        }
-        Ok(((response, carrier), _)) => {
-            deadlines.response_started();
-            answer(response, carrier, grpc, exchange, deadlines)
-        }
-        Err(refusal) => refuse(refusal, grpc, exchange),
-    };
-    if worker.is_draining() && !connection.is_http2() {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        Ok(response)
     }
-    Ok(response)
 }
 
 /// Waits for a slot if there is a limit, then sends the request to the application.
 async fn hold_and_forward(
     exchange: &mut Exchange,
-    head: request::Parts,
-    body: RequestBody,
+    outgoing: &mut Option<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
     let connection = Rc::clone(exchange.connection());
     let worker = connection.worker();
@@ -88,21 +94,27 @@ async fn hold_and_forward(
         None => exchange.run(None, false),
         Some(Ok(Entry::Running(slot))) => exchange.run(Some(slot), false),
         Some(Ok(Entry::Waiting(place))) => {
-            let slot = connection.unless_peer_closed(!body.is_empty(), place).await;
+            let has_body = outgoing
+                .as_ref()
+                .is_some_and(|request| !request.body().is_empty());
+            let slot = if has_body && !connection.is_http2() {
+                Box::pin(connection.unless_peer_closed(place)).await
+            } else {
+                place.await
+            };
             exchange.run(Some(slot), true);
             now = worker.shared.clock.now();
         }
         Some(Err(_full)) => return Err(Refusal::queue_full()),
     }
-    forward(worker, Request::from_parts(head, body), now).await
+    forward(worker, outgoing, now).await
 }
 
 /// Runs `attempt` until a time limit passes.
 async fn within<T>(
     deadlines: &mut Deadlines,
-    attempt: impl Future<Output = Result<T, Refusal>>,
+    mut attempt: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
-    let mut attempt = pin!(attempt);
     std::future::poll_fn(|cx| match attempt.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result),
         Poll::Pending => deadlines
@@ -144,19 +156,22 @@ fn refuse(mut refusal: Refusal, grpc: bool, mut exchange: Exchange) -> Response<
 async fn switch_protocols(
     response: Response<Incoming>,
     carrier: Carrier,
-    asked: Option<HeaderValue>,
     exchange: Exchange,
     mut deadlines: Deadlines,
 ) -> Response<ResponseBody> {
     deadlines.response_started();
     let (mut head, _) = response.into_parts();
     let agreed = headers::upgrade_token(&head.headers);
+    let asked = match &carrier {
+        Carrier::Inline { asked, .. } => asked.clone(),
+        _ => None,
+    };
     let same = match (&asked, &agreed) {
         (Some(asked), Some(agreed)) => asked.as_bytes().eq_ignore_ascii_case(agreed.as_bytes()),
         _ => false,
     };
     let upstream = match carrier {
-        Carrier::Inline(lease) if same => lease.connection.into_upgraded().await,
+        Carrier::Inline { lease, .. } if same => lease.connection.into_upgraded().await,
         _ => None,
     };
     let Some((upstream, unread)) = upstream else {
@@ -183,4 +198,24 @@ fn protocol(token: Option<&HeaderValue>) -> &str {
     token.map_or("no protocol", |token| {
         token.to_str().unwrap_or("a protocol without a name")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<'a, A: 'a, B, F: Future>(_: impl Fn(&'a A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The HTTP library moves the future of every request once, from the stack to its place.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        const BYTES_MAX: usize = 2_048;
+        let bytes = future_size(carry);
+        assert!(
+            bytes <= BYTES_MAX,
+            "{bytes} bytes instead of at most {BYTES_MAX}"
+        );
+    }
 }

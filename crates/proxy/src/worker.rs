@@ -27,6 +27,7 @@ use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
 use crate::drain::Running;
 use crate::listen::{Accepted, BindError, accept_until, bind};
+use crate::outbox;
 use crate::stats::WorkerStats;
 use crate::throttle::LogThrottle;
 use crate::upstream::Pool;
@@ -243,6 +244,7 @@ fn accept_for_all(
 
 async fn run(index: usize, shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let worker = Rc::new(Worker::new(index, shared));
+    tokio::task::spawn_local(outbox::send_each_turn());
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     while let Some(command) = commands.recv().await {
         match command {

@@ -3,19 +3,12 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use plimsoll_meter::Tick;
 
 use crate::config::UPSTREAM_IDLE_MAX;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::{Http1, Http2};
-
-/// A connection that was used more recently than this is taken as it is.
-///
-/// Above it, the kernel is asked whether the application has closed it: the runtime hears of a close only
-/// when it polls for events, which it does far more often than this under load, and at once when idle.
-const FRESH: Duration = Duration::from_micros(200);
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -68,10 +61,7 @@ impl Pool {
         loop {
             let mut connection = self.idle.borrow_mut().pop()?;
             let unused = now.saturating_duration_since(connection.idle_since);
-            if unused < UPSTREAM_IDLE_MAX
-                && connection.is_free()
-                && (unused < FRESH || connection.is_quiet())
-            {
+            if unused < UPSTREAM_IDLE_MAX && connection.is_free() && connection.is_quiet() {
                 return Some(Lease {
                     connection,
                     pool: Rc::clone(self),

@@ -1,0 +1,148 @@
+//! Writes that wait for the end of the turn.
+//!
+//! One turn of a worker's runtime handles all connections on which something has arrived. If each of them wrote
+//! at once, every write would find its reader asleep and pay for waking it, and would push the other
+//! connections' work out of the processor's caches. So short messages are put into one outbox per worker, and a
+//! task that runs behind all others of the turn sends them in one go. Nothing waits for more to come: a turn
+//! with one message sends it as soon as its task has returned.
+//!
+//! The bytes lie in one buffer that is used again every turn, so a connection has no write buffer of its own
+//! unless its peer does not keep up.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+use crate::io::SharedStream;
+
+/// The longest message that goes through the outbox, in bytes. Copying a longer one costs more than is gained.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 2 * 1024;
+
+/// The most bytes in the outbox; beyond, messages are written at once.
+const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+thread_local! {
+    /// The worker's outbox: a worker is a thread.
+    static OUTBOX: RefCell<Outbox> = const { RefCell::new(Outbox::new()) };
+}
+
+/// See the module documentation.
+struct Outbox {
+    bytes: Vec<u8>,
+    messages: Vec<Message>,
+    /// Sockets whose peer does not take what has been sent.
+    blocked: Vec<SharedStream>,
+    /// The task that sends; `None` outside a worker.
+    sender: Option<Waker>,
+}
+
+/// One socket's part of the buffer: up to `end`, from where the one before it ends.
+struct Message {
+    socket: SharedStream,
+    end: usize,
+}
+
+impl Outbox {
+    const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            messages: Vec::new(),
+            blocked: Vec::new(),
+            sender: None,
+        }
+    }
+}
+
+/// Takes a message for `socket`, if there is an outbox and it has room. The parts are sent in order.
+pub(crate) fn put<'a>(
+    socket: &SharedStream,
+    parts: impl Iterator<Item = &'a [u8]>,
+    total: usize,
+) -> bool {
+    OUTBOX.with_borrow_mut(|outbox| {
+        let Some(sender) = &outbox.sender else {
+            return false;
+        };
+        if total > MESSAGE_BYTES_MAX || outbox.bytes.len() + total > OUTBOX_BYTES_MAX {
+            return false;
+        }
+        if outbox.messages.is_empty() {
+            // Puts the sending task behind all that are ready now.
+            sender.wake_by_ref();
+        }
+        for part in parts {
+            outbox.bytes.extend_from_slice(part);
+        }
+        outbox.messages.push(Message {
+            socket: socket.clone(),
+            end: outbox.bytes.len(),
+        });
+        true
+    })
+}
+
+/// Sends everything now, so that what follows on one of the sockets stays behind it.
+pub(crate) fn send_now() {
+    OUTBOX.with_borrow_mut(|outbox| {
+        if let Some(sender) = outbox.sender.clone() {
+            outbox.send(&mut Context::from_waker(&sender));
+        }
+    });
+}
+
+/// Sends what is put into this thread's outbox, for as long as it is polled.
+pub(crate) async fn send_each_turn() {
+    let sending = std::future::poll_fn(|cx| {
+        OUTBOX.with_borrow_mut(|outbox| {
+            if !outbox
+                .sender
+                .as_ref()
+                .is_some_and(|sender| sender.will_wake(cx.waker()))
+            {
+                outbox.sender = Some(cx.waker().clone());
+            }
+            outbox.send(cx);
+        });
+        Poll::Pending
+    });
+    // The outbox ends with the task: nobody may put anything where nobody sends.
+    let _end = End;
+    tokio::task::unconstrained(sending).await
+}
+
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Also run while the thread's own storage is being torn down, when there is no outbox any more.
+        let _torn_down = OUTBOX.try_with(|outbox| *outbox.borrow_mut() = Outbox::new());
+    }
+}
+
+impl Outbox {
+    fn send(&mut self, cx: &mut Context<'_>) {
+        self.blocked
+            .retain(|socket| socket.poll_send_rest(cx).is_pending());
+        let mut begin = 0;
+        for Message { socket, end } in self.messages.drain(..) {
+            if socket.poll_send(cx, &self.bytes[begin..end]).is_pending() {
+                self.blocked.push(socket);
+            }
+            begin = end;
+        }
+        self.bytes.clear();
+    }
+}
+
+/// What a socket has taken from the outbox and not been able to send.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    /// Messages in the outbox.
+    pub(crate) queued: u32,
+    /// Bytes that the peer has not taken yet.
+    pub(crate) bytes: Vec<u8>,
+    /// Why sending has failed.
+    pub(crate) failed: Option<io::ErrorKind>,
+    /// Who wants to write more.
+    pub(crate) writer: Option<Waker>,
+}
