@@ -232,7 +232,7 @@ impl ClientConnection {
             }
             match Pin::new(&mut http1).poll(cx) {
                 Poll::Ready(result) => Poll::Ready(result.is_ok()),
-                Poll::Pending if self.abandoned.get() => Poll::Ready(false),
+                Poll::Pending if self.abandoned.get() || self.may_close() => Poll::Ready(false),
                 Poll::Pending => self
                     .poll_head_patience(&mut head_patience, cx)
                     .map(|()| false),
@@ -274,6 +274,11 @@ impl ClientConnection {
         if let Err(cause) = served {
             tracing::debug!(client = %self.remote, %cause, "HTTP/2 connection ended");
         }
+    }
+
+    /// Whether it has been told to end and owes no answer. The HTTP library would wait for the rest of a head.
+    fn may_close(&self) -> bool {
+        self.farewell.get() >= Farewell::Close && self.in_flight.get() == 0 && !self.unflushed.get()
     }
 
     /// Ready when a head that has begun does not come to its end in [`HEAD_TIME_MAX`].
