@@ -124,24 +124,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_usual_port_that_is_taken_is_replaced_by_a_free_one() {
-        let taken = admin::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-            .await
-            .expect("a free port");
-        let port = taken.local_addr().expect("it is bound").port();
-        let bind = async |address| Ok(admin::bind(address).await?);
-        let (bound, instead_of) = asked_or_usual_or_free(None, port, bind)
-            .await
-            .expect("another port is free");
-        assert_eq!(instead_of, Some(port));
-        assert_ne!(bound.local_addr().expect("it is bound").port(), port);
-
-        let asked = taken.local_addr().expect("it is bound");
-        let refused = asked_or_usual_or_free(Some(asked), port, bind).await;
-        assert!(refused.is_err(), "what was asked for is not replaced");
-        drop(taken);
-        let had = asked_or_usual_or_free(None, port, bind).await;
-        assert_eq!(had.expect("the port is free again").1, None);
+    async fn a_usual_port_that_is_taken_is_replaced_by_a_free_one_and_one_asked_for_is_not() {
+        let asked = Some(SocketAddr::from(([10, 1, 2, 3], 80)));
+        for (asked, taken, expected) in [
+            (None, vec![], Some(("127.0.0.1:8012", None))),
+            (None, vec![8012], Some(("127.0.0.1:0", Some(8012)))),
+            (None, vec![8012, 0], None),
+            (asked, vec![8012], Some(("10.1.2.3:80", None))),
+            (asked, vec![80], None),
+        ] {
+            let bind = async |address: SocketAddr| {
+                anyhow::ensure!(!taken.contains(&address.port()), "in use");
+                Ok(address.to_string())
+            };
+            let had = asked_or_usual_or_free(asked, 8012, bind).await.ok();
+            let expected = expected.map(|(address, port)| (address.to_owned(), port));
+            assert_eq!(had, expected, "{asked:?}, taken: {taken:?}");
+        }
     }
 
     #[test]

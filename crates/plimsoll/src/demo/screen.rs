@@ -4,6 +4,8 @@
 //! are enough: nothing is read from the terminal, so it stays in its ordinary mode, and Ctrl-C stays a signal.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -18,7 +20,11 @@ const ROWS_DEFAULT: usize = 24;
 
 /// The terminal on standard output. Dropping it, or a panic, leaves everything as it was.
 #[derive(Debug)]
-pub(crate) struct Screen(());
+pub(crate) struct Screen {
+    /// Whether it is taken over. It must be left once only: leaving puts the cursor back to where it was, which would
+    /// then be in the middle of what has been written since.
+    taken: Arc<AtomicBool>,
+}
 
 impl Screen {
     /// Takes the screen over.
@@ -26,14 +32,16 @@ impl Screen {
     /// # Errors
     /// If the terminal takes no output.
     pub(crate) fn open() -> io::Result<Self> {
+        let taken = Arc::new(AtomicBool::new(false));
+        let at_panic = Arc::clone(&taken);
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             // The message must not go down with the other screen.
-            let _gone = write(LEAVE);
+            let _gone = leave(&at_panic);
             before(panic);
         }));
-        let screen = Self(());
-        write(ENTER)?;
+        let mut screen = Self { taken };
+        screen.enter()?;
         Ok(screen)
     }
 
@@ -50,8 +58,13 @@ impl Screen {
     /// # Errors
     /// If the terminal takes no output, or the process cannot stop.
     pub(crate) fn suspend(&mut self) -> io::Result<()> {
-        write(LEAVE)?;
+        leave(&self.taken)?;
         kill_process(getpid(), Signal::STOP)?;
+        self.enter()
+    }
+
+    fn enter(&mut self) -> io::Result<()> {
+        self.taken.store(true, Ordering::Relaxed);
         write(ENTER)
     }
 }
@@ -59,7 +72,16 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // If the terminal has gone there is nothing to leave.
-        let _gone = write(LEAVE);
+        let _gone = leave(&self.taken);
+    }
+}
+
+/// Puts everything back, unless that has been done.
+fn leave(taken: &AtomicBool) -> io::Result<()> {
+    if taken.swap(false, Ordering::Relaxed) {
+        write(LEAVE)
+    } else {
+        Ok(())
     }
 }
 
