@@ -280,56 +280,31 @@ async fn one_slot_and_a_queue_of_ten_take_eleven_of_fourteen() {
     assert_eq!(metrics.requests_total(), 14.0);
 }
 
-/// Requests that are no requests, over HTTP/1.
+/// Requests that are no requests.
+const MALFORMED: &[&str] = &[
+    "GARBAGE\r\n\r\n",
+    "GET / HTTP/9.9\r\n\r\n",
+    "GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nx: \u{1}\r\n\r\n",
+    "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+    "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+    "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+];
+
 #[tokio::test]
 async fn malformed_requests_are_refused_and_the_connection_closed() {
-    let fields = |count: usize| "x: y\r\n".repeat(count);
+    let many = "x: y\r\n".repeat(200);
     let large = format!("x-large: {}\r\n", "v".repeat(70 * 1024));
+    let too_large =
+        [many, large].map(|fields| format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"));
+    let malformed = MALFORMED.iter().map(|request| ((*request).to_owned(), 400));
     let app = app::lab();
-    for (request, status) in [
-        ("GARBAGE\r\n\r\n".to_owned(), 400),
-        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400),
-        ("GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), 400),
-        (
-            "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            "GET / HTTP/1.1\r\nhost: a\r\nx: \u{1}\r\n\r\n".to_owned(),
-            400,
-        ),
-        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
-        (
-            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd"
-                .to_owned(),
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(),
-            400,
-        ),
-        (
-            "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
-            400,
-        ),
-        (format!("GET / HTTP/1.1\r\nhost: a\r\n{large}\r\n"), 431),
-        (
-            format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", fields(200)),
-            431,
-        ),
-    ] {
+    for (request, status) in malformed.chain(too_large.map(|request| (request, 431))) {
         let sidecar = Sidecar::start(app.addr(), &[]).await;
         let mut client = Client::connect(sidecar.data).await;
         client.send(&request).await;
@@ -340,7 +315,7 @@ async fn malformed_requests_are_refused_and_the_connection_closed() {
         assert_eq!(answer.proxy_error(), Some("http_request_error"), "{case}");
         assert_eq!(answer.field("connection"), Some("close"), "{case}");
         assert_eq!(answer.text().lines().count(), 1, "{case}");
-        assert_eq!(client.0.to_end().await, b"", "{case}");
+        assert_eq!(client.0.read_to_end().await, b"", "{case}");
         let metrics = sidecar
             .scraped(case, |metrics| {
                 metrics.requests("4xx", "invalid_request") == 1.0
@@ -403,7 +378,7 @@ async fn a_malformed_request_behind_a_good_one_is_refused_after_its_answer() {
         .await;
     assert_eq!(client.answer().await.text(), "xx");
     assert_eq!(client.answer().await.status, 400);
-    assert_eq!(client.0.to_end().await, b"");
+    assert_eq!(client.0.read_to_end().await, b"");
 }
 
 #[tokio::test]

@@ -11,12 +11,17 @@
     reason = "clippy permits both in test functions, but not in what they call"
 )]
 
+mod cli;
 mod clients;
+mod drain;
 mod errors;
 mod expect;
+mod grpc;
 mod harness;
 mod headers;
+mod memory;
 mod pool;
+mod prometheus;
 mod protocols;
 mod streaming;
 mod trailers;

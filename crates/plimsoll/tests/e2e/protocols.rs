@@ -14,7 +14,7 @@ async fn http10_is_answered_and_closed() {
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.end), (200, End::Whole));
     assert_eq!(answer.json()["version"], "HTTP/1.1", "towards the app");
-    assert_eq!(client.0.to_end().await, b"", "closed after the answer");
+    assert_eq!(client.0.read_to_end().await, b"", "closed after the answer");
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn http11_closes_when_the_client_asks_to() {
             .await;
         let answer = client.answer().await;
         assert_eq!((answer.status, answer.text()), (200, "xxx"));
-        assert_eq!(client.0.to_end().await, b"");
+        assert_eq!(client.0.read_to_end().await, b"");
     }
     assert_eq!(app.connections(), 1, "the application's connection is kept");
 }

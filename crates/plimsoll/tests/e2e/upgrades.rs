@@ -82,7 +82,7 @@ async fn each_side_may_end_first_and_still_be_answered() {
     let app = App::scripted(|mut wire, _| async move {
         wire.head().await.unwrap();
         wire.send(AGREE).await;
-        let said = wire.to_end().await;
+        let said = wire.read_to_end().await;
         wire.send([b"you said ", &said[..]].concat()).await;
     })
     .await;
@@ -92,7 +92,7 @@ async fn each_side_may_end_first_and_still_be_answered() {
     assert_eq!(client.head().await.0, 101);
     client.send("goodbye").await;
     client.0.finish().await;
-    assert_eq!(client.0.to_end().await, b"you said goodbye");
+    assert_eq!(client.0.read_to_end().await, b"you said goodbye");
     ended(&sidecar).await;
 
     // The application ends; the client's last words arrive.
@@ -103,7 +103,7 @@ async fn each_side_may_end_first_and_still_be_answered() {
             wire.head().await.unwrap();
             wire.send(AGREE).await;
             wire.finish().await;
-            heard.send(wire.to_end().await).await.unwrap();
+            heard.send(wire.read_to_end().await).await.unwrap();
         }
     })
     .await;
@@ -112,7 +112,7 @@ async fn each_side_may_end_first_and_still_be_answered() {
     let mut client = Client::connect(sidecar.data).await;
     client.send(ASK).await;
     assert_eq!(client.head().await.0, 101);
-    assert_eq!(client.0.to_end().await, b"");
+    assert_eq!(client.0.read_to_end().await, b"");
     client.send("last words").await;
     drop(client);
     assert_eq!(hears.recv().await.unwrap(), b"last words");

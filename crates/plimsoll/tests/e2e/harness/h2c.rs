@@ -56,6 +56,7 @@ impl Answer {
 impl Client {
     pub(crate) async fn connect(to: SocketAddr) -> Self {
         let stream = soon("connect", TcpStream::connect(to)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = soon("handshake", h2::client::handshake(stream))
             .await
             .unwrap();

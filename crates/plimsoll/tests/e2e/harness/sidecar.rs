@@ -55,9 +55,13 @@ impl Sidecar {
         let log = Log::default();
         let stderr = child.stderr.take().unwrap();
         tokio::spawn(log.clone().fill(stderr));
-        let serving = log
-            .wait_for("serving", |line| line["message"] == "serving")
-            .await;
+        let serving = eventually("the program serves", async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("it has ended with {status}: {:?}", log.lines());
+            }
+            log.find(|line| line["message"] == "serving")
+        })
+        .await;
         let metrics = serving["metrics"].as_str().unwrap();
         let metrics = metrics
             .strip_prefix("http://")
@@ -92,7 +96,10 @@ impl Sidecar {
 
     /// The first log line, old or new, that `wanted` takes.
     pub(crate) async fn logged(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.log.wait_for(what, wanted).await
+        eventually(&format!("log line: {what}"), async || {
+            self.log.find(&wanted)
+        })
+        .await
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -120,14 +127,15 @@ impl Log {
         }
     }
 
-    async fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("log line: {what}"), async || {
-            let lines = self.0.lock().unwrap().clone();
-            lines
-                .iter()
-                .map(|line| serde_json::from_str(line).unwrap_or(Value::Null))
-                .find(|line| wanted(line))
-        })
-        .await
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn find(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let mut lines = self
+            .lines()
+            .into_iter()
+            .map(|line| serde_json::from_str(&line).unwrap_or(Value::Null));
+        lines.find(wanted)
     }
 }

@@ -77,7 +77,7 @@ impl Wire {
     }
 
     /// Takes everything until the other side ends, which it must do in an orderly way.
-    pub(crate) async fn to_end(&mut self) -> Vec<u8> {
+    pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         while self.fill().await.unwrap() > 0 {}
         std::mem::take(&mut self.unread)
     }

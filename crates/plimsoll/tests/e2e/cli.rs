@@ -1,0 +1,254 @@
+//! The command line: a mistake is told in one line, before anything has begun.
+
+use std::process::Stdio;
+
+use crate::harness::sidecar::{Sidecar, plimsoll};
+use crate::harness::{app, soon};
+
+/// Exit codes and streams of one run.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
+    let mut command = plimsoll();
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = soon("the end of the program", command.output())
+        .await
+        .unwrap();
+    Run {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Run {
+    /// It ended with `code` and one line that names each of `words`.
+    #[track_caller]
+    fn refused(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        assert!(self.stderr.starts_with("plimsoll: "), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?}: {self:?}");
+        }
+    }
+}
+
+/// Arguments, and words that the line names.
+const BAD_FLAGS: &[(&[&str], &[&str])] = &[
+    (&["sidecarr"], &["sidecarr"]),
+    (&["--unknown"], &["--unknown"]),
+    (&["sidecar"], &["--app"]),
+    (&["sidecar", "--app"], &["--app"]),
+    (&["sidecar", "--app", "8080", "--unknown"], &["--unknown"]),
+    (&["sidecar", "--app", "8080", "stray"], &["stray"]),
+    (&["sidecar", "--app", ""], &["--app"]),
+    (&["sidecar", "--app", "127.0.0.1"], &["--app", "HOST:PORT"]),
+    (&["sidecar", "--app", "127.0.0.1:0"], &["--app", "port 0"]),
+    (
+        &["sidecar", "--app", "127.0.0.1:99999"],
+        &["--app", "HOST:PORT"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--listen", "localhost:80"],
+        &["--listen", "IP:PORT"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--listen", "70000"],
+        &["--listen", "IP:PORT"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--metrics-listen", "x"],
+        &["--metrics-listen", "IP:PORT"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--concurrency", "many"],
+        &["--concurrency", "many"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--concurrency", "-1"],
+        &["-1"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--concurrency", "99999999999"],
+        &["99999999999"],
+    ),
+    (
+        &[
+            "sidecar",
+            "--app",
+            "8080",
+            "--concurrency",
+            "1",
+            "--queue",
+            "99999999999",
+        ],
+        &["99999999999"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--queue", "5"],
+        &["queue", "concurrency"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--workers", "0"],
+        &["--workers", "1 to 256"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--workers", "257"],
+        &["--workers", "1 to 256"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--timeout", "300"],
+        &["--timeout", "300"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--timeout", "-1s"],
+        &["--timeout", "-1s"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--response-start-timeout", "x"],
+        &["--response-start-timeout"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--idle-timeout", "400days"],
+        &["--idle-timeout", "365 days"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--drain-quiet", "soon"],
+        &["--drain-quiet", "soon"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--namespace", ""],
+        &["--namespace"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--revision", " "],
+        &["--revision", "empty"],
+    ),
+    (&["sidecar", "--app", "8080", "--pod", ""], &["--pod"]),
+    (
+        &["sidecar", "--app", "8080", "--log-format", "xml"],
+        &["--log-format", "text", "json"],
+    ),
+];
+
+#[tokio::test]
+async fn bad_flags_are_told_in_one_line_with_exit_code_64() {
+    for (arguments, words) in BAD_FLAGS {
+        run(arguments, &[]).await.refused(64, words);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_environment_is_told_like_a_bad_flag() {
+    for (name, value, words) in [
+        ("PLIMSOLL_APP", "nonsense", &["nonsense"][..]),
+        ("PLIMSOLL_LISTEN", "x", &["IP:PORT"]),
+        ("PLIMSOLL_METRICS_LISTEN", "x", &["IP:PORT"]),
+        ("PLIMSOLL_CONCURRENCY", "many", &["many"]),
+        ("PLIMSOLL_QUEUE", "-1", &["-1"]),
+        ("PLIMSOLL_WORKERS", "0", &["1 to 256"]),
+        ("PLIMSOLL_TIMEOUT", "never", &["never"]),
+        ("PLIMSOLL_RESPONSE_START_TIMEOUT", "never", &["never"]),
+        ("PLIMSOLL_IDLE_TIMEOUT", "never", &["never"]),
+        ("PLIMSOLL_DRAIN_QUIET", "never", &["never"]),
+        ("PLIMSOLL_NAMESPACE", " ", &["empty"]),
+        ("PLIMSOLL_LOG_FORMAT", "xml", &["xml", "json"]),
+    ] {
+        let arguments: &[&str] = if name == "PLIMSOLL_APP" {
+            &["sidecar"]
+        } else {
+            &["sidecar", "--app", "8080"]
+        };
+        run(arguments, &[(name, value)]).await.refused(64, words);
+    }
+}
+
+#[tokio::test]
+async fn the_environment_sets_what_no_flag_does_and_the_flag_wins() {
+    let app = app::lab();
+    let app_addr = app.addr().to_string();
+    let mut child = plimsoll()
+        .args(["sidecar", "--concurrency", "7", "--log-format", "json"])
+        .envs([
+            ("PLIMSOLL_APP", app_addr.as_str()),
+            ("PLIMSOLL_LISTEN", "127.0.0.1:0"),
+            ("PLIMSOLL_METRICS_LISTEN", "127.0.0.1:0"),
+            ("PLIMSOLL_CONCURRENCY", "3"),
+            ("PLIMSOLL_WORKERS", "2"),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = tokio::io::AsyncBufReadExt::lines(stderr);
+    let line = soon("a line", lines.next_line()).await.unwrap().unwrap();
+    let serving: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(serving["message"], "serving", "{line}");
+    assert_eq!(serving["app"], app_addr);
+    assert_eq!(serving["concurrency"], 7, "the flag wins");
+    assert_eq!(serving["workers"], 2);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_in_one_line_with_exit_code_1() {
+    let taken = app::free_listener().await;
+    let taken = taken.local_addr().unwrap().to_string();
+    let base = ["sidecar", "--app", "8080"];
+    for (data, metrics, flag) in [
+        (taken.as_str(), "127.0.0.1:0", "--listen"),
+        ("127.0.0.1:0", taken.as_str(), "--metrics-listen"),
+    ] {
+        let arguments = [&base[..], &["--listen", data, "--metrics-listen", metrics]].concat();
+        run(&arguments, &[]).await.refused(1, &[flag, &taken]);
+    }
+    // A sidecar that runs holds both of its own.
+    let sidecar = Sidecar::start(app::nowhere().await, &[]).await;
+    let (data, metrics) = (sidecar.data.to_string(), sidecar.metrics.to_string());
+    for (data, metrics, port) in [
+        (data.as_str(), "127.0.0.1:0", &data),
+        ("127.0.0.1:0", metrics.as_str(), &metrics),
+    ] {
+        let arguments = [&base[..], &["--listen", data, "--metrics-listen", metrics]].concat();
+        run(&arguments, &[]).await.refused(1, &[port]);
+    }
+}
+
+#[tokio::test]
+async fn help_fits_on_a_terminal_of_80_columns() {
+    for (name, arguments) in [
+        ("overview", &["--help"][..]),
+        ("sidecar", &["sidecar", "--help"]),
+        ("sidecar_short", &["sidecar", "-h"]),
+    ] {
+        let shown = run(arguments, &[("COLUMNS", "80")]).await;
+        assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{name}");
+        for line in shown.stdout.lines() {
+            assert!(line.chars().count() <= 80, "{name}: {line}");
+        }
+        insta::assert_snapshot!(name, shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_told_and_no_command_shows_the_way() {
+    let version = run(&["--version"], &[]).await;
+    assert_eq!(version.code, Some(0));
+    assert_eq!(
+        version.stdout,
+        format!("plimsoll {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    let alone = run(&[], &[]).await;
+    assert_eq!(alone.code, Some(0));
+    assert!(alone.stdout.contains("plimsoll sidecar --app"), "{alone:?}");
+}

@@ -1,0 +1,133 @@
+//! Bodies of any size pass through little memory.
+
+use plimsoll_lab::backend::Running;
+
+use crate::harness::app::{self, App};
+use crate::harness::http1::{self, Client};
+use crate::harness::sidecar::Sidecar;
+use crate::harness::{h2c, soon};
+
+/// How much passes, in bytes. `PLIMSOLL_E2E_FULL` asks for more than a test that is run often should take.
+fn total() -> usize {
+    let full = std::env::var_os("PLIMSOLL_E2E_FULL").is_some();
+    if full { 1 << 30 } else { 1 << 27 }
+}
+
+/// The most that the process may have occupied, in KiB. Most of it is the program itself.
+const PEAK_KIB_MAX: u64 = 20_000;
+
+/// What one connection that waits may cost besides, in KiB: the buffers of both its sides.
+const WAITING_KIB_MAX: u64 = 150;
+
+/// The most that the program has occupied since it began, in KiB.
+fn peak_kib(sidecar: &Sidecar) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+async fn download(sidecar: &Sidecar) {
+    let mut client = Client::connect(sidecar.data).await;
+    client
+        .send(http1::get(&format!("/bytes/{}", total())))
+        .await;
+    assert_eq!(client.head().await.0, 200);
+    let (mut stream, mut left) = (client.0, total());
+    while left > 0 {
+        let part = stream.some().await;
+        assert!(!part.is_empty(), "{left} bytes are missing");
+        left -= part.len();
+    }
+}
+
+async fn download_over_h2c(sidecar: &Sidecar) {
+    let mut client = h2c::Client::connect(sidecar.data).await;
+    let request = h2c::request("GET", &format!("/bytes/{}", total()));
+    let pending = client.begin(request, true).await.unwrap();
+    let mut stream = soon("the head", pending.response)
+        .await
+        .unwrap()
+        .into_body();
+    let mut left = total();
+    while left > 0 {
+        let part = h2c::part(&mut stream).await;
+        left -= part.expect("more is to come").unwrap().len();
+    }
+}
+
+#[tokio::test]
+async fn what_is_downloaded_passes_through_little_memory() {
+    let app = app::lab();
+    let sidecar = Sidecar::start(app.addr(), &[]).await;
+    download(&sidecar).await;
+    download_over_h2c(&sidecar).await;
+    let peak = peak_kib(&sidecar);
+    assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
+}
+
+#[tokio::test]
+async fn what_is_uploaded_passes_through_little_memory() {
+    let app = App::scripted(|mut wire, _| async move {
+        wire.head().await.unwrap();
+        let mut left = total();
+        while left > 0 {
+            let part = wire.some().await;
+            assert!(!part.is_empty(), "{left} bytes are missing");
+            left -= part.len();
+        }
+        wire.send(app::OK).await;
+    })
+    .await;
+    let sidecar = Sidecar::start(app.addr, &[]).await;
+    let mut client = Client::connect(sidecar.data).await;
+    let length = total();
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+    // Parts of an odd size meet every edge of the buffers.
+    let part = vec![b'u'; 100_003];
+    let mut left = length;
+    while left > 0 {
+        let now = left.min(part.len());
+        client.send(&part[..now]).await;
+        left -= now;
+    }
+    assert_eq!(client.answer().await.text(), "ok\n");
+    let peak = peak_kib(&sidecar);
+    assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
+}
+
+/// Clients that ask for much and read nothing.
+async fn waiting(sidecar: &Sidecar, app: &Running, count: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(sidecar.data).await;
+        client.send(http1::get("/bytes/1000000000")).await;
+        clients.push(client);
+    }
+    crate::harness::eventually("all are asked", async || {
+        (app.requests() == count as u64).then_some(())
+    })
+    .await;
+    clients
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_cost_their_buffers_and_no_more() {
+    const WAITING: usize = 40;
+    let app = app::lab();
+    let sidecar = Sidecar::start(app.addr(), &[]).await;
+    let clients = waiting(&sidecar, &app, WAITING).await;
+    // By the time that this has passed, the others have long filled what they fill.
+    download(&sidecar).await;
+    let peak = peak_kib(&sidecar);
+    let limit = PEAK_KIB_MAX + WAITING as u64 * WAITING_KIB_MAX;
+    assert!(peak < limit, "{peak} KiB of {limit}");
+    assert_eq!(sidecar.scrape().await.in_flight(), WAITING as f64);
+    drop(clients);
+}
