@@ -1,19 +1,12 @@
 //! The app of the demonstration: it answers every request with a line of text, after a while.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use axum::Router;
+use axum::extract::State;
 use tokio::net::TcpListener;
 
 use crate::demo::dice::Dice;
@@ -26,9 +19,6 @@ const TIME_MAX: Duration = Duration::from_millis(80);
 
 /// The mean: all times between are equally likely.
 const TIME_MEAN: Duration = Duration::from_millis(50);
-
-/// How long to wait when no connection can be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many requests the app is working on, by its own count. It knows nothing of the sidecar's.
 #[derive(Debug, Default)]
@@ -67,24 +57,13 @@ pub(crate) fn capacity(slots: usize) -> f64 {
 }
 
 /// Serves, for as long as it is polled.
-pub(crate) async fn serve(listener: TcpListener, busy: Arc<Busy>, dice: Arc<Dice>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (busy, dice) = (Arc::clone(&busy), Arc::clone(&dice));
-        let service = service_fn(move |_request: Request<Incoming>| {
-            let (busy, dice) = (Arc::clone(&busy), Arc::clone(&dice));
-            async move { Ok::<_, Infallible>(answer(&busy, &dice).await) }
-        });
-        tokio::spawn(async move {
-            // A connection that breaks off is the sidecar's matter.
-            let _broken = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
+pub(crate) async fn serve(
+    listener: TcpListener,
+    busy: Arc<Busy>,
+    dice: Arc<Dice>,
+) -> io::Result<()> {
+    let router = Router::new().fallback(answer).with_state((busy, dice));
+    axum::serve(listener, router).await
 }
 
 /// A port of loopback that is free.
@@ -94,17 +73,11 @@ pub(crate) fn bind() -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-async fn answer(busy: &Busy, dice: &Dice) -> Response<Full<Bytes>> {
+async fn answer(State((busy, dice)): State<(Arc<Busy>, Arc<Dice>)>) -> String {
     let _work = busy.begin();
     let time = TIME_MIN + (TIME_MAX - TIME_MIN).mul_f64(dice.unit());
     tokio::time::sleep(time).await;
-    let line = format!("Hello from the app. This took {} ms.\n", time.as_millis());
-    let mut response = Response::new(Full::new(Bytes::from(line)));
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+    format!("Hello from the app. This took {} ms.\n", time.as_millis())
 }
 
 #[cfg(test)]
