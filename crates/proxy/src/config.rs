@@ -9,12 +9,10 @@ use plimsoll_limit::{Breaker, BreakerError};
 /// The largest head (request or status line and headers) of an HTTP/1 message, in bytes; the largest header
 /// list of an HTTP/2 message, as RFC 9113 section 6.5.2 counts it.
 ///
-/// A request over it is answered 431. The same bound holds for one read from a connection, so that a busy
+/// A request over it, or with more than 100 fields, is answered 431. (The number of fields is the HTTP library's
+/// own bound: setting another makes it allocate for every message.) The same bound holds for one read from a connection, so that a busy
 /// connection costs little memory.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// The most header fields of one message.
-pub(crate) const HEADER_FIELDS_MAX: usize = 128;
 
 /// How long a client may take to send a complete request head once it has begun.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(60);

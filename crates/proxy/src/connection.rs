@@ -350,7 +350,7 @@ impl ClientConnection {
             b"HTTP/1.1 431" => (
                 431,
                 "Request Header Fields Too Large",
-                "the head of the request is over 64 KiB or 128 fields",
+                "the head of the request is over 64 KiB or 100 fields",
             ),
             _ => return None,
         };

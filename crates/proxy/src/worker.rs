@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::clock::MonotonicClock;
 use crate::config::{
-    ConfigError, HEAD_BYTES_MAX, HEADER_FIELDS_MAX, STREAMS_PER_CONNECTION_MAX, SidecarConfig,
-    TimeLimits, UPSTREAM_IDLE_COUNT_MAX,
+    ConfigError, HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, SidecarConfig, TimeLimits,
+    UPSTREAM_IDLE_COUNT_MAX,
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
@@ -272,10 +272,7 @@ impl Worker {
             .as_ref()
             .map_or(UPSTREAM_IDLE_COUNT_MAX, |breaker| breaker.concurrency());
         let mut http1 = http1::Builder::new();
-        http1
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADER_FIELDS_MAX)
-            .auto_date_header(false);
+        http1.max_buf_size(HEAD_BYTES_MAX).auto_date_header(false);
         let mut http2 = http2::Builder::new(LocalExecutor);
         http2
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use plimsoll_meter::Tick;
 
 use crate::body::RequestBody;
-use crate::config::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
+use crate::config::HEAD_BYTES_MAX;
 use crate::inline_waker::InlineWaker;
 use crate::io::{SharedStream, UpstreamIo};
 use crate::upstream::connect::{ConnectError, connect};
@@ -51,7 +51,6 @@ impl Http1 {
         let io = TokioIo::new(UpstreamIo::new(socket.clone()));
         let (sender, connection) = Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADER_FIELDS_MAX)
             .handshake(io)
             .await
             .map_err(|cause| ConnectError::Handshake { app, cause })?;

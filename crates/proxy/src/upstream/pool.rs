@@ -59,9 +59,9 @@ impl Pool {
     /// The most recently used live connection, if there is one.
     pub(crate) fn reuse(self: &Rc<Self>, now: Tick) -> Option<Lease> {
         loop {
-            let mut connection = self.idle.borrow_mut().pop()?;
+            let connection = self.idle.borrow_mut().pop()?;
             let unused = now.saturating_duration_since(connection.idle_since);
-            if unused < UPSTREAM_IDLE_MAX && connection.is_free() && connection.is_quiet() {
+            if unused < UPSTREAM_IDLE_MAX && connection.is_quiet() {
                 return Some(Lease {
                     connection,
                     pool: Rc::clone(self),
