@@ -19,6 +19,7 @@ mod expect;
 mod grpc;
 mod harness;
 mod headers;
+mod limits;
 mod memory;
 mod pool;
 mod prometheus;

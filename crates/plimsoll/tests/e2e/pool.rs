@@ -23,7 +23,7 @@ async fn closing(per_connection: usize, closed: &Arc<Semaphore>) -> App {
                 }
                 wire.send(app::OK).await;
             }
-            drop(wire);
+            wire.close().await;
             closed.add_permits(1);
         }
     })
@@ -37,7 +37,7 @@ async fn a_connection_that_the_application_has_closed_is_not_used_for_the_next_r
         let app = closing(per_connection, &closed).await;
         let sidecar = Sidecar::start(app.addr, &["--workers", "1"]).await;
         let mut client = Client::connect(sidecar.data).await;
-        for number in 0..300 {
+        for number in 0..150 {
             client.send(http1::post("/", "body")).await;
             let answer = client.answer().await;
             assert_eq!(answer.status, 200, "request {number}: {}", answer.text());
@@ -46,7 +46,7 @@ async fn a_connection_that_the_application_has_closed_is_not_used_for_the_next_r
                 soon("the close", closed.acquire()).await.unwrap().forget();
             }
         }
-        assert_eq!(app.connections(), 300 / per_connection);
+        assert_eq!(app.connections(), 150 / per_connection);
         assert_eq!(sidecar.scrape().await.errors_total(), 0.0);
     }
 }
@@ -63,7 +63,7 @@ async fn a_connection_that_was_closed_while_it_was_idle_is_not_used() {
             app::request(&mut wire).await.unwrap();
             wire.send(app::OK).await;
             close.acquire().await.unwrap().forget();
-            drop(wire);
+            wire.close().await;
             closed.add_permits(1);
         }
     })
@@ -91,17 +91,16 @@ async fn a_connection_that_was_closed_while_it_was_idle_is_not_used() {
     assert_eq!(app.connections(), 160);
 }
 
-fn restart(app: Running, addr: SocketAddr) -> Running {
-    drop(app);
+fn lab_at(addr: SocketAddr) -> Running {
     Backend::bind(addr)
         .and_then(|backend| backend.spawn(None))
-        .expect("its port is free again")
+        .expect("the port is free")
 }
 
 #[tokio::test]
 async fn an_application_that_was_restarted_is_reached_by_the_next_request() {
-    let mut app = app::lab();
-    let addr = app.addr();
+    let addr = app::nowhere().await;
+    let mut app = lab_at(addr);
     let sidecar = Sidecar::start(addr, &[]).await;
     let mut http1 = Client::connect(sidecar.data).await;
     let mut http2 = h2c::Client::connect(sidecar.data).await;
@@ -115,7 +114,8 @@ async fn an_application_that_was_restarted_is_reached_by_the_next_request() {
         );
         let answer = http2.get("/bytes/4").await.unwrap();
         assert_eq!(answer.text(), "xxxx", "round {round}");
-        app = restart(app, addr);
+        drop(app);
+        app = lab_at(addr);
     }
     assert_eq!(sidecar.scrape().await.errors_total(), 0.0);
 }
@@ -126,7 +126,7 @@ async fn an_application_that_comes_late_is_reached_once_it_is_there() {
     let sidecar = Sidecar::start(addr, &[]).await;
     let mut client = Client::connect(sidecar.data).await;
     assert_eq!(client.get("/bytes/1").await.status, 502);
-    let _app = Backend::bind(addr).unwrap().spawn(None).unwrap();
+    let _app = lab_at(addr);
     let answer = eventually("the application answers", async || {
         let answer = http1::once(sidecar.data, http1::get("/bytes/1")).await;
         (answer.status == 200).then_some(answer)

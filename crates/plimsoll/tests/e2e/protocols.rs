@@ -177,7 +177,8 @@ async fn python_s_server_is_a_good_application() {
     std::fs::write(folder.join("file"), vec![b'p'; 100_000]).unwrap();
     let addr = app::nowhere().await;
     let _python = tokio::process::Command::new("python3")
-        .args(["-m", "http.server", "--bind", "127.0.0.1"])
+        .args(["-m", "http.server", "--bind"])
+        .arg(addr.ip().to_string())
         .arg(addr.port().to_string())
         .current_dir(&folder)
         .stderr(std::process::Stdio::null())

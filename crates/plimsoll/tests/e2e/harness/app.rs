@@ -1,7 +1,7 @@
 //! Applications behind the sidecar: the lab's, and scripts for what no good application does.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -119,7 +119,10 @@ pub(crate) async fn free_listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// An address where nothing listens.
+/// An address where nothing listens, and nothing of another test ever will: its host is this call's own.
 pub(crate) async fn nowhere() -> SocketAddr {
-    free_listener().await.local_addr().unwrap()
+    static CALLS: AtomicUsize = AtomicUsize::new(1);
+    let [.., high, low] = CALLS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 1, high, low), 0)).await;
+    listener.unwrap().local_addr().unwrap()
 }

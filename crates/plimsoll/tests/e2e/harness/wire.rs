@@ -48,6 +48,23 @@ impl Wire {
         self.stream.set_zero_linger().unwrap();
     }
 
+    /// Closes, and waits until the other side's kernel knows, though perhaps not yet the program.
+    pub(crate) async fn close(self) {
+        let peer = self.stream.peer_addr().unwrap();
+        let own = self.stream.local_addr().unwrap();
+        let established = format!(": {} {} 01 ", as_in_proc(peer), as_in_proc(own));
+        drop(self);
+        let arrived = async {
+            while std::fs::read_to_string("/proc/net/tcp")
+                .unwrap()
+                .contains(&established)
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the close arrives", arrived).await;
+    }
+
     /// Reads once more; the number of bytes, 0 at the end.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         self.unread.reserve(64 * 1024);
@@ -126,4 +143,13 @@ impl Wire {
     ) {
         self.into_stream().into_split()
     }
+}
+
+/// An address as `/proc/net/tcp` writes it: the host as a number of this machine.
+fn as_in_proc(address: SocketAddr) -> String {
+    let SocketAddr::V4(address) = address else {
+        panic!("an address of version 4, not {address}");
+    };
+    let host = u32::from_ne_bytes(address.ip().octets());
+    format!("{host:08X}:{:04X}", address.port())
 }

@@ -1,0 +1,68 @@
+//! Time limits hold whatever the request waits for: a slot, its body, the application, or the client.
+
+use crate::harness::app::{self, App};
+use crate::harness::http1::{self, Client};
+use crate::harness::sidecar::Sidecar;
+
+async fn timed_out(sidecar: &Sidecar, count: f64) {
+    let metrics = sidecar
+        .scraped("the limit has passed", |metrics| {
+            metrics.in_flight() == 0.0 && metrics.requests("5xx", "timeout") == count
+        })
+        .await;
+    assert_eq!(metrics.requests_total(), count);
+    assert_eq!(metrics.errors("http_response_timeout"), count);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_in_the_queue_is_told_in_time() {
+    let app = app::lab();
+    let arguments = ["--concurrency", "1", "--timeout", "300ms"];
+    let sidecar = Sidecar::start(app.addr(), &arguments).await;
+    let mut clients = Vec::new();
+    for request in [
+        http1::get("/hang"),
+        http1::get("/hang"),
+        http1::post("/hang", "body"),
+    ] {
+        let mut client = Client::connect(sidecar.data).await;
+        client.send(request).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.text()), (504, "request timeout"));
+    }
+    timed_out(&sidecar, 3.0).await;
+    let metrics = sidecar.scrape().await;
+    assert_eq!(metrics.value("plimsoll_queue_depth"), 0.0);
+    assert_eq!(metrics.value("plimsoll_slots_in_use"), 0.0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let app = App::scripted(|mut wire, _| async move { wire.discard().await }).await;
+    let sidecar = Sidecar::start(app.addr, &["--timeout", "300ms"]).await;
+    let mut client = Client::connect(sidecar.data).await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\npart")
+        .await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.text()), (504, "request timeout"));
+    timed_out(&sidecar, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_read_is_not_waited_for() {
+    let app = App::scripted(|mut wire, _| async move {
+        wire.head().await;
+        std::future::pending().await
+    })
+    .await;
+    let sidecar = Sidecar::start(app.addr, &["--timeout", "300ms"]).await;
+    let mut client = Client::connect(sidecar.data).await;
+    client.send(http1::post("/", &"b".repeat(24_000_000))).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.text()), (504, "request timeout"));
+    timed_out(&sidecar, 1.0).await;
+}
