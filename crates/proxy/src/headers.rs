@@ -110,6 +110,10 @@ fn check_http1(version: Version, survey: Survey) -> Result<(), Refusal> {
 
 /// HTTP/1 only: origin form, version 1.1, no hop-by-hop fields but those of an upgrade.
 fn prepare_http1<B>(request: &mut Request<B>, survey: Survey) -> Result<(), Refusal> {
+    if request.version() == Version::HTTP_10 {
+        // RFC 9110 section 10.1.1: it means nothing there, and the application would be waited for.
+        request.headers_mut().remove(EXPECT);
+    }
     *request.version_mut() = Version::HTTP_11;
     if let Some(authority) = request.uri().authority() {
         // RFC 9112 section 3.2.2: with an absolute form, the received Host is ignored.
@@ -125,6 +129,14 @@ fn prepare_http1<B>(request: &mut Request<B>, survey: Survey) -> Result<(), Refu
     }
     if survey.hop_by_hop {
         let headers = request.headers_mut();
+        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+        if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            // RFC 9112 section 6.1. The field goes on as `chunked` alone, so another coding would be lost.
+            return Err(Refusal::bad_request(
+                StatusCode::NOT_IMPLEMENTED,
+                "a transfer coding other than chunked",
+            ));
+        }
         let upgrade = upgrade_token(headers);
         let te_trailers = headers
             .get_all(TE)

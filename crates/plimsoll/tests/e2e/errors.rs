@@ -332,6 +332,20 @@ async fn malformed_requests_are_refused_and_the_connection_closed() {
     assert_eq!(app.requests(), 0, "none of them reached the application");
 }
 
+/// What is forwarded is called `chunked` alone, so what else was done to the body would be forgotten.
+#[tokio::test]
+async fn a_transfer_coding_besides_chunked_is_refused() {
+    let app = app::lab();
+    let sidecar = Sidecar::start(app.addr(), &[]).await;
+    let request = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    let answer = http1::once(sidecar.data, request).await;
+    assert_eq!(
+        (answer.status, answer.proxy_error()),
+        (501, Some("http_request_error"))
+    );
+    assert_eq!(app.requests(), 0);
+}
+
 /// RFC 9112 section 6.1: one of the two lengths must not reach the application, and nothing that follows on
 /// the connection may be taken for a request.
 #[tokio::test]

@@ -92,6 +92,22 @@ async fn an_application_that_says_nothing_gets_the_body_after_a_second() {
 }
 
 #[tokio::test]
+async fn http10_has_no_expectations() {
+    let app = App::scripted(|mut wire, _| async move {
+        let (head, body) = app::request(&mut wire).await.unwrap();
+        assert!(!head.contains("expect"), "{head}");
+        assert_eq!(body, b"body");
+        wire.send(app::OK).await;
+    })
+    .await;
+    let sidecar = Sidecar::start(app.addr, &[]).await;
+    let mut client = Client::connect(sidecar.data).await;
+    let request = ASKING.replace("HTTP/1.1", "HTTP/1.0");
+    client.send(format!("{request}body")).await;
+    assert_eq!(client.head().await.0, 200, "and no 100");
+}
+
+#[tokio::test]
 async fn early_hints_are_not_the_answer() {
     for (last, status) in [
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", 404),
