@@ -11,6 +11,7 @@
     reason = "clippy permits both in test functions, but not in what they call"
 )]
 
+mod chaos;
 mod cli;
 mod clients;
 mod drain;
