@@ -56,7 +56,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 async fn a_body_that_is_not_read_is_not_waited_for() {
     let app = App::scripted(|mut wire, _| async move {
         wire.head().await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let sidecar = Sidecar::start(app.addr, &["--timeout", "300ms"]).await;
