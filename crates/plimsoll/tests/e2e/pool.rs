@@ -91,16 +91,20 @@ async fn a_connection_that_was_closed_while_it_was_idle_is_not_used() {
     assert_eq!(app.connections(), 160);
 }
 
-fn lab_at(addr: SocketAddr) -> Running {
-    Backend::bind(addr)
-        .and_then(|backend| backend.spawn(None))
-        .expect("the port is free")
+/// The lab's backend where another was. A process that another test starts at this moment has a copy of the
+/// old listener until it becomes its own program, so the port may not be free at once.
+async fn lab_at(addr: SocketAddr) -> Running {
+    eventually("the port is free", async || {
+        let backend = Backend::bind(addr).ok()?;
+        Some(backend.spawn(None).expect("a thread is to be had"))
+    })
+    .await
 }
 
 #[tokio::test]
 async fn an_application_that_was_restarted_is_reached_by_the_next_request() {
     let addr = app::nowhere().await;
-    let mut app = lab_at(addr);
+    let mut app = lab_at(addr).await;
     let sidecar = Sidecar::start(addr, &[]).await;
     let mut http1 = Client::connect(sidecar.data).await;
     let mut http2 = h2c::Client::connect(sidecar.data).await;
@@ -115,7 +119,7 @@ async fn an_application_that_was_restarted_is_reached_by_the_next_request() {
         let answer = http2.get("/bytes/4").await.unwrap();
         assert_eq!(answer.text(), "xxxx", "round {round}");
         drop(app);
-        app = lab_at(addr);
+        app = lab_at(addr).await;
     }
     assert_eq!(sidecar.scrape().await.errors_total(), 0.0);
 }
@@ -126,7 +130,7 @@ async fn an_application_that_comes_late_is_reached_once_it_is_there() {
     let sidecar = Sidecar::start(addr, &[]).await;
     let mut client = Client::connect(sidecar.data).await;
     assert_eq!(client.get("/bytes/1").await.status, 502);
-    let _app = lab_at(addr);
+    let _app = lab_at(addr).await;
     let answer = eventually("the application answers", async || {
         let answer = http1::once(sidecar.data, http1::get("/bytes/1")).await;
         (answer.status == 200).then_some(answer)
