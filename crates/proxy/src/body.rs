@@ -36,7 +36,7 @@ pub(crate) enum RequestBody {
     /// There is none.
     Empty,
     /// As it comes from the client.
-    Streaming(ClientBody),
+    Streaming(Box<ClientBody>),
 }
 
 /// Why the body of a request does not come to its end.
@@ -98,13 +98,13 @@ impl RequestBody {
         if incoming.is_end_stream() {
             Self::Empty
         } else {
-            Self::Streaming(ClientBody {
+            Self::Streaming(Box::new(ClientBody {
                 incoming,
                 fault: Rc::default(),
                 connection: Rc::clone(connection),
                 gate: None,
                 ended: false,
-            })
+            }))
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::time::Sleep;
 
 use crate::config::HEAD_TIME_MAX;
 use crate::io::{DownstreamIo, SharedStream, WireObserver};
+use crate::listen::Accepted;
 use crate::refusal::Refusal;
 use crate::sidecar;
 use crate::tunnel::Tunnel;
@@ -49,6 +50,36 @@ pub(crate) enum Farewell {
     Cut,
 }
 
+/// How recently an HTTP/1 connection was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Usage {
+    /// Bytes have come since the last look.
+    Used,
+    /// None have.
+    Unused,
+    /// None have for a whole period: what it occupies is given back.
+    Park,
+}
+
+/// Why the HTTP library stopped.
+#[derive(Debug)]
+enum Why {
+    Completed,
+    Broken,
+    Unused,
+}
+
+/// How serving requests stopped, with what was read beyond them.
+#[derive(Debug)]
+enum Stopped {
+    /// All requests have been answered.
+    Completed { unread: Bytes },
+    /// It failed, or has to end.
+    Broken,
+    /// Nothing has happened for a while.
+    Parked { unread: Bytes },
+}
+
 /// What everything on one connection shares.
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
@@ -67,6 +98,7 @@ pub(crate) struct ClientConnection {
     unread: Cell<bool>,
     /// The client has hung up while its request waited.
     abandoned: Cell<bool>,
+    usage: Cell<Usage>,
     farewell: Cell<Farewell>,
     tunnel: RefCell<Option<Tunnel>>,
     /// The task that serves it.
@@ -74,17 +106,27 @@ pub(crate) struct ClientConnection {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, remote: SocketAddr) {
-    let connection = Rc::new(ClientConnection::new(worker, stream, remote));
-    let key = connection.worker.register(&connection);
-    if let Ok(Some(prefix)) = connection.detect().await {
-        if connection.is_http2() {
-            connection.serve_http2(prefix).await;
-        } else {
-            connection.serve_http1(prefix).await;
+///
+/// The future lasts as long as the connection, so what it needs only for a while is in boxes.
+pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> + use<> {
+    let Accepted {
+        stream,
+        remote,
+        place,
+    } = accepted;
+    let connection = Rc::new(ClientConnection::new(Rc::clone(worker), stream, remote));
+    let key = worker.register(&connection);
+    async move {
+        if let Ok(Some(prefix)) = Box::pin(connection.detect()).await {
+            if connection.is_http2() {
+                Box::pin(connection.serve_http2(prefix)).await;
+            } else {
+                connection.serve_http1(prefix).await;
+            }
         }
+        connection.worker.unregister(key);
+        drop(place);
     }
-    connection.worker.unregister(key);
 }
 
 impl ClientConnection {
@@ -102,6 +144,7 @@ impl ClientConnection {
             head_begun: Cell::new(false),
             unread: Cell::new(false),
             abandoned: Cell::new(false),
+            usage: Cell::new(Usage::Used),
             farewell: Cell::new(Farewell::None),
             tunnel: RefCell::new(None),
             task: RefCell::new(None),
@@ -182,10 +225,10 @@ impl ClientConnection {
         .await
     }
 
-    /// Reads just enough to tell HTTP/2 from HTTP/1; returns what was read, `None` if there is nothing to serve.
+    /// Looks at just enough to tell HTTP/2 from HTTP/1. Returns what had to be read for it, mostly nothing;
+    /// `None` if there is nothing to serve.
     async fn detect(&self) -> io::Result<Option<Bytes>> {
-        let mut buffer = [0_u8; HTTP2_PREFACE.len()];
-        let mut filled = 0;
+        let mut begun = Vec::new();
         let mut patience = pin!(tokio::time::sleep(HEAD_TIME_MAX));
         std::future::poll_fn(|cx| {
             self.remember_task(cx);
@@ -193,25 +236,61 @@ impl ClientConnection {
                 if self.farewell.get() >= Farewell::Close || patience.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(None));
                 }
-                let mut unread = ReadBuf::new(&mut buffer[filled..]);
-                ready!(self.socket.poll_read(cx, &mut unread))?;
-                let read = unread.filled().len();
-                filled += read;
-                let is_preface = buffer[..filled] == HTTP2_PREFACE[..filled];
-                if is_preface && filled == buffer.len() {
-                    self.http2.set(true);
-                } else if is_preface && read > 0 {
-                    continue;
+                let mut buffer = [0_u8; HTTP2_PREFACE.len()];
+                let mut seen = ReadBuf::new(&mut buffer[begun.len()..]);
+                ready!(self.socket.poll_peek(cx, &mut seen))?;
+                let seen = seen.filled().len();
+                if seen == 0 {
+                    return Poll::Ready(Ok(None));
                 }
-                return Poll::Ready(Ok(
-                    (filled > 0).then(|| Bytes::copy_from_slice(&buffer[..filled]))
-                ));
+                let preface = &HTTP2_PREFACE[begun.len()..begun.len() + seen];
+                if buffer[begun.len()..begun.len() + seen] != *preface {
+                    return Poll::Ready(Ok(Some(Bytes::from(std::mem::take(&mut begun)))));
+                }
+                if begun.len() + seen == HTTP2_PREFACE.len() {
+                    self.http2.set(true);
+                    return Poll::Ready(Ok(Some(Bytes::from(std::mem::take(&mut begun)))));
+                }
+                // So far it is the preface, but not all of it: take it, to be woken by the rest.
+                let mut taken = ReadBuf::new(&mut buffer[..seen]);
+                ready!(self.socket.poll_read(cx, &mut taken))?;
+                begun.extend_from_slice(taken.filled());
             }
         })
         .await
     }
 
-    async fn serve_http1(self: &Rc<Self>, prefix: Bytes) {
+    /// Serves HTTP/1 until the connection ends. While it is unused, all it keeps is the socket.
+    async fn serve_http1(self: &Rc<Self>, mut prefix: Bytes) {
+        loop {
+            // In a box, so that a parked connection gives the room back.
+            let stopped = Box::pin(self.carry_http1(prefix)).await;
+            let tunnel = self.tunnel.borrow_mut().take();
+            match (stopped, tunnel) {
+                (Stopped::Parked { unread }, _) => {
+                    self.worker.stats().connection_released();
+                    // Empty as it is, it would keep the whole buffer.
+                    prefix = if unread.is_empty() {
+                        Bytes::new()
+                    } else {
+                        unread
+                    };
+                    if prefix.is_empty() && !self.readable().await {
+                        return;
+                    }
+                }
+                (Stopped::Completed { unread }, Some(tunnel)) => {
+                    return Box::pin(tunnel.run(self.socket.clone(), unread, self.cut())).await;
+                }
+                _ if self.unread.get() && !self.abandoned.get() => {
+                    return Box::pin(self.linger()).await;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    async fn carry_http1(self: &Rc<Self>, prefix: Bytes) -> Stopped {
         let io = TokioIo::new(DownstreamIo::new(
             self.socket.clone(),
             prefix,
@@ -221,32 +300,70 @@ impl ClientConnection {
         let mut http1 = self.worker.http1.serve_connection(io, service);
         let mut told = false;
         let mut head_patience = None;
-        let completed = std::future::poll_fn(|cx| {
+        let why = std::future::poll_fn(|cx| {
             self.remember_task(cx);
             if self.farewell.get() == Farewell::Cut {
-                return Poll::Ready(false);
+                return Poll::Ready(Why::Broken);
             }
             if self.farewell.get() == Farewell::Close && !told {
                 told = true;
                 Pin::new(&mut http1).graceful_shutdown();
             }
             match Pin::new(&mut http1).poll(cx) {
-                Poll::Ready(result) => Poll::Ready(result.is_ok()),
-                Poll::Pending if self.abandoned.get() || self.may_close() => Poll::Ready(false),
+                Poll::Ready(Ok(())) => Poll::Ready(Why::Completed),
+                Poll::Ready(Err(_)) => Poll::Ready(Why::Broken),
+                Poll::Pending if self.abandoned.get() || self.may_close() => {
+                    Poll::Ready(Why::Broken)
+                }
+                Poll::Pending if self.may_park() => Poll::Ready(Why::Unused),
                 Poll::Pending => self
                     .poll_head_patience(&mut head_patience, cx)
-                    .map(|()| false),
+                    .map(|()| Why::Broken),
             }
         })
         .await;
         // What the connection holds ends here, before the socket is waited for.
         let unread = http1.into_parts().read_buf;
-        let tunnel = self.tunnel.borrow_mut().take();
-        match tunnel {
-            Some(tunnel) if completed => tunnel.run(self.socket.clone(), unread, self.cut()).await,
-            _ if self.unread.get() && !self.abandoned.get() => self.linger().await,
+        match why {
+            Why::Completed => Stopped::Completed { unread },
+            Why::Unused => Stopped::Parked { unread },
+            Why::Broken => Stopped::Broken,
+        }
+    }
+
+    /// Waits for the next bytes of a parked connection; `false` if it ends instead.
+    async fn readable(&self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.remember_task(cx);
+            if self.farewell.get() >= Farewell::Close {
+                return Poll::Ready(false);
+            }
+            self.socket.poll_readable(cx).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
+    /// Called once a period: a connection that is not used for a whole one is parked.
+    pub(crate) fn park_if_unused(&self) {
+        let is_idle = self.in_flight.get() == 0 && !self.head_begun.get() && !self.is_http2();
+        match self.usage.get() {
+            Usage::Used if is_idle => self.usage.set(Usage::Unused),
+            Usage::Unused if is_idle => {
+                self.usage.set(Usage::Park);
+                if let Some(task) = &*self.task.borrow() {
+                    task.wake_by_ref();
+                }
+            }
             _ => {}
         }
+    }
+
+    /// Whether it is to be parked, and nothing is under way after all.
+    fn may_park(&self) -> bool {
+        self.usage.get() == Usage::Park
+            && self.in_flight.get() == 0
+            && !self.head_begun.get()
+            && !self.unflushed.get()
     }
 
     async fn serve_http2(self: &Rc<Self>, prefix: Bytes) {
@@ -299,10 +416,10 @@ impl ClientConnection {
 
     /// Reads and throws away what the client still sends, until it stops.
     async fn linger(&self) {
+        let mut budget = LINGER_BYTES_MAX;
         let drained = std::future::poll_fn(|cx| {
             self.remember_task(cx);
             let mut scratch = [0_u8; 4096];
-            let mut budget = LINGER_BYTES_MAX;
             while budget > 0 && self.farewell.get() < Farewell::Cut {
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match ready!(self.socket.poll_read(cx, &mut buffer)) {
@@ -376,6 +493,7 @@ struct Observer(Rc<ClientConnection>);
 
 impl WireObserver for Observer {
     fn on_read(&self) {
+        self.0.usage.set(Usage::Used);
         if self.0.in_flight.get() == 0 {
             self.0.head_begun.set(true);
         }

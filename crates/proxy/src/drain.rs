@@ -154,4 +154,11 @@ impl Stats {
     pub fn view(&self) -> StatsView {
         StatsView::of(&self.0.stats)
     }
+
+    /// How often a connection has given back the memory it occupied, because it closed or was not used for a
+    /// while. Only ever rises.
+    #[must_use]
+    pub fn connections_released(&self) -> u64 {
+        self.0.stats.iter().map(WorkerStats::released).sum()
+    }
 }

@@ -80,6 +80,20 @@ impl SharedStream {
         Pin::new(&mut self.0.lock().stream).poll_read(cx, buf)
     }
 
+    /// Reads without taking.
+    pub(crate) fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.0.lock().stream.poll_peek(cx, buf)
+    }
+
+    /// Ready when there is something to read, or the end.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().stream.poll_read_ready(cx)
+    }
+
     /// Writes a short message at the end of the turn, a longer one at once.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])

@@ -15,6 +15,8 @@ pub struct WorkerStats {
     queue_wait: Histogram,
     upstream_time: Histogram,
     connections: AtomicUsize,
+    /// Connections closed or parked, ever.
+    released: AtomicU64,
 }
 
 /// The sums over all workers at one moment.
@@ -46,6 +48,7 @@ impl WorkerStats {
             queue_wait: histogram(),
             upstream_time: histogram(),
             connections: AtomicUsize::new(0),
+            released: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +78,15 @@ impl WorkerStats {
 
     pub(crate) fn connection_closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection_released(&self) {
+        self.released.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a connection has given back the memory it occupied.
+    pub(crate) fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
     }
 
     /// Client connections open on this worker now.

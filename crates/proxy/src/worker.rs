@@ -32,8 +32,11 @@ use crate::stats::WorkerStats;
 use crate::throttle::LogThrottle;
 use crate::upstream::Pool;
 
-/// How often unused upstream connections are looked through.
-const SWEEP_PERIOD: Duration = Duration::from_secs(5);
+/// How often unused connections are looked through, while there are any.
+const SWEEP_PERIOD: Duration = Duration::from_millis(200);
+
+/// How often a worker without connections looks whether it has some.
+const SWEEP_PERIOD_WITHOUT_CONNECTIONS: Duration = Duration::from_secs(2);
 
 /// The largest amount buffered for sending, per HTTP/2 stream, in bytes.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -258,9 +261,16 @@ async fn run(index: usize, shared: Arc<Shared>, mut commands: mpsc::UnboundedRec
 
 async fn sweep(worker: Rc<Worker>) {
     loop {
-        tokio::time::sleep(SWEEP_PERIOD).await;
-        if !worker.pool.is_empty() {
-            worker.pool.sweep(worker.shared.clock.now());
+        let has_connections = !worker.connections.borrow().is_empty();
+        tokio::time::sleep(if has_connections {
+            SWEEP_PERIOD
+        } else {
+            SWEEP_PERIOD_WITHOUT_CONNECTIONS
+        })
+        .await;
+        worker.pool.sweep(worker.shared.clock.now());
+        for (_, connection) in &*worker.connections.borrow() {
+            connection.park_if_unused();
         }
     }
 }
@@ -317,6 +327,7 @@ impl Worker {
     pub(crate) fn unregister(&self, key: usize) {
         self.connections.borrow_mut().remove(key);
         self.stats().connection_closed();
+        self.stats().connection_released();
     }
 
     fn accept(
@@ -358,19 +369,8 @@ impl Worker {
     }
 
     /// Serves a connection that has been counted as open.
-    fn serve(
-        self: &Rc<Self>,
-        Accepted {
-            stream,
-            remote,
-            place,
-        }: Accepted,
-    ) {
-        let served = connection::serve(Rc::clone(self), stream, remote);
-        tokio::task::spawn_local(async move {
-            served.await;
-            drop(place);
-        });
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
+        tokio::task::spawn_local(connection::serve(self, accepted));
     }
 
     fn bid(&self, farewell: Farewell) {

@@ -34,7 +34,7 @@ impl Dice {
 
     /// From an exponential distribution with mean 1: the gaps of a Poisson process.
     pub(crate) fn exponential(&self) -> f64 {
-        -(1.0 - self.unit()).ln()
+        -libm::log(1.0 - self.unit())
     }
 }
 

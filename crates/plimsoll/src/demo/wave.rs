@@ -28,7 +28,7 @@ const BURST_HEIGHT: f64 = 2.7;
 /// Requests per second at `elapsed`, in front of an app that can answer `capacity` requests per second.
 pub(crate) fn arrival_rate(elapsed: Duration, capacity: f64) -> f64 {
     let phase = elapsed.as_secs_f64() % PERIOD.as_secs_f64();
-    let tide = ((phase - CREST.as_secs_f64()) / PERIOD.as_secs_f64() * TAU).cos();
+    let tide = libm::cos((phase - CREST.as_secs_f64()) / PERIOD.as_secs_f64() * TAU);
     let burst = BURST.as_secs_f64();
     let in_burst = (burst..burst + BURST_LENGTH.as_secs_f64()).contains(&phase);
     capacity * (MEAN + SWING * tide + if in_burst { BURST_HEIGHT } else { 0.0 })

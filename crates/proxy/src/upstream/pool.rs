@@ -110,9 +110,4 @@ impl Pool {
             .borrow_mut()
             .retain(|connection| !connection.is_closed());
     }
-
-    /// Whether nothing needs sweeping.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty() && self.http2.borrow().is_empty()
-    }
 }
