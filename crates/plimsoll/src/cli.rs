@@ -49,7 +49,9 @@ pub(crate) enum Fault {
     name = "plimsoll",
     version,
     about = "Measures the load of every request exactly, and holds each instance to what it can carry.",
-    after_help = "Start here:\n  plimsoll demo                           see it at work, with nothing to set up\n  plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service",
+    after_help = "Start here:\n  \
+        plimsoll demo                           see it at work, with nothing to set up\n  \
+        plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service",
     disable_help_subcommand = true,
     max_term_width = 80
 )]

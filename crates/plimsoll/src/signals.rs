@@ -32,6 +32,10 @@ impl Signals {
     }
 
     /// Ends the process at the next one.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever asks twice does not want anything waited for"
+    )]
     pub(crate) async fn exit_at_next(mut self) {
         let name = self.next().await;
         tracing::warn!("second signal ({name}): exiting at once");

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::config::HEAD_TIME_MAX;
+use crate::headers;
 use crate::io::{DownstreamIo, SharedStream, WireObserver};
 use crate::listen::Accepted;
 use crate::refusal::Refusal;
@@ -424,7 +425,7 @@ impl ClientConnection {
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match ready!(self.socket.poll_read(cx, &mut buffer)) {
                     Ok(()) if !buffer.filled().is_empty() => {
-                        budget = budget.saturating_sub(buffer.filled().len())
+                        budget = budget.saturating_sub(buffer.filled().len());
                     }
                     _ => break,
                 }
@@ -467,7 +468,7 @@ impl ClientConnection {
             b"HTTP/1.1 431" => (
                 431,
                 "Request Header Fields Too Large",
-                "the head of the request is over 64 KiB or 100 fields",
+                headers::HEAD_TOO_LARGE,
             ),
             _ => return None,
         };

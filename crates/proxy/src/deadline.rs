@@ -103,6 +103,12 @@ impl Deadlines {
         }
     }
 
+    /// The limit that has passed at `now`, if one has. For when nobody polls.
+    pub(crate) fn overdue(&self, now: Tick) -> Option<Limit> {
+        let (limit, at) = self.earliest()?;
+        (at <= now).then_some(limit)
+    }
+
     /// Ready with the limit that has passed; the task is woken for the next one otherwise.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
         if self.limits.is_off() {

@@ -34,6 +34,8 @@ pub(crate) struct Exchange {
     client_fault: Option<FaultCell>,
     /// `None` until the answer is complete: a request dropped before was left by its client.
     outcome: Option<Outcome>,
+    /// When it ended, if somebody has already looked.
+    ended: Option<Tick>,
 }
 
 impl Exchange {
@@ -50,6 +52,7 @@ impl Exchange {
             slot: None,
             client_fault: None,
             outcome: None,
+            ended: None,
         }
     }
 
@@ -84,12 +87,16 @@ impl Exchange {
         &self.connection
     }
 
-    /// The application's answer is complete.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    /// The application's answer is complete. Returns the moment of the request's end: the clock's second
+    /// reading.
+    pub(crate) fn answered(&mut self, status: StatusCode) -> Tick {
         self.outcome = Some(Outcome {
             answer: Answer::from_app(status.as_u16()),
             error: None,
         });
+        *self
+            .ended
+            .insert(self.connection.worker().shared.clock.now())
     }
 
     /// Plimsoll answers in the application's place, or breaks its answer off: counts and logs why.
@@ -134,7 +141,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let outcome = self.outcome();
         let worker = self.connection.worker();
-        let now = worker.shared.clock.now();
+        let now = self.ended.unwrap_or_else(|| worker.shared.clock.now());
         drop(self.slot.take());
         worker.shared.meter.leave(worker.index, self.source, now);
         let stats = worker.stats();

@@ -8,12 +8,18 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use plimsoll_meter::Source;
 
+use crate::config::HEAD_BYTES_MAX;
 use crate::refusal::Refusal;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// How a request over the bounds of a head is told so.
+pub(crate) const HEAD_TOO_LARGE: &str = "the head of the request is over 64 KiB or 100 fields";
 const K_PROXY_REQUEST: HeaderName = HeaderName::from_static("k-proxy-request");
+
+/// The colon, the space and the end of the line of a header field.
+const FIELD_OVERHEAD_BYTES: usize = 4;
 
 /// What one look over a request's head finds. One, because each look-up by name costs a hash.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,12 +29,15 @@ pub(crate) struct Survey {
     content_length: bool,
     transfer_encoding: bool,
     hop_by_hop: bool,
+    /// Names, values and what separates them.
+    bytes: usize,
 }
 
 impl Survey {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
         for (name, value) in headers {
+            survey.bytes += name.as_str().len() + value.len() + FIELD_OVERHEAD_BYTES;
             if *name == HOST {
                 survey.hosts += 1;
             } else if *name == CONTENT_LENGTH {
@@ -79,6 +88,13 @@ pub(crate) fn prepare_request<B>(
         return Err(Refusal::bad_request(
             StatusCode::NOT_IMPLEMENTED,
             "CONNECT is not supported",
+        ));
+    }
+    if survey.bytes > HEAD_BYTES_MAX {
+        // The HTTP library stops reading there, but takes what the last read brought beyond.
+        return Err(Refusal::bad_request(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            HEAD_TOO_LARGE,
         ));
     }
     if request.version() != Version::HTTP_2 {
@@ -355,7 +371,8 @@ mod tests {
 
     #[test]
     fn ambiguous_requests_are_refused() {
-        let cases: [(Version, &[(&str, &str)], &str); 4] = [
+        type Case<'a> = (Version, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 4] = [
             (
                 Version::HTTP_11,
                 &[],

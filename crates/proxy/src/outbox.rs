@@ -103,11 +103,11 @@ pub(crate) async fn send_each_turn() {
             }
             outbox.send(cx);
         });
-        Poll::Pending
+        Poll::<()>::Pending
     });
     // The outbox ends with the task: nobody may put anything where nobody sends.
     let _end = End;
-    tokio::task::unconstrained(sending).await
+    tokio::task::unconstrained(sending).await;
 }
 
 struct End;

@@ -86,7 +86,9 @@ impl Tunnel {
         .await;
         match timed_out {
             // Whoever closed: a tunnel has no status of its own but that it was opened.
-            None => self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS),
+            None => {
+                self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS);
+            }
             Some(limit) => self.exchange.failed(
                 Answer::Timeout,
                 ProxyError::HttpResponseTimeout,

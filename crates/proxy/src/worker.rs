@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::body::OpenAnswers;
 use crate::clock::MonotonicClock;
 use crate::config::{
     ConfigError, HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, SidecarConfig, TimeLimits,
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     pub(crate) spare_timers: Rc<SpareTimers>,
     pub(crate) throttle: LogThrottle,
+    pub(crate) open_answers: OpenAnswers,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<LocalExecutor>,
     draining: Cell<bool>,
@@ -268,7 +270,9 @@ async fn sweep(worker: Rc<Worker>) {
             SWEEP_PERIOD_WITHOUT_CONNECTIONS
         })
         .await;
-        worker.pool.sweep(worker.shared.clock.now());
+        let now = worker.shared.clock.now();
+        worker.pool.sweep(now);
+        worker.open_answers.give_up_overdue(now);
         for (_, connection) in &*worker.connections.borrow() {
             connection.park_if_unused();
         }
@@ -295,6 +299,7 @@ impl Worker {
             shared,
             spare_timers: Rc::default(),
             throttle: LogThrottle::new(),
+            open_answers: OpenAnswers::default(),
             http1,
             http2,
             draining: Cell::new(false),

@@ -10,6 +10,12 @@ use plimsoll_wire::Identity;
 
 use crate::cli::values;
 
+/// The heading of the time limits in the help.
+const TIMES: &str = "How long (0 is off)";
+
+/// The heading of the identity in the help.
+const IDENTITY: &str = "Who (labels of the metrics)";
+
 /// Carry requests to one instance of a service: measure each, hold the rest back, report.
 ///
 /// The sidecar listens where clients connect and forwards to the application,
@@ -67,7 +73,7 @@ pub(crate) struct SidecarArgs {
         env = "PLIMSOLL_TIMEOUT",
         value_name = "TIME",
         default_value = "300s",
-        help_heading = "How long (0 is off)",
+        help_heading = TIMES,
         allow_hyphen_values = true
     )]
     timeout: String,
@@ -78,7 +84,7 @@ pub(crate) struct SidecarArgs {
         env = "PLIMSOLL_RESPONSE_START_TIMEOUT",
         value_name = "TIME",
         default_value = "0",
-        help_heading = "How long (0 is off)",
+        help_heading = TIMES,
         allow_hyphen_values = true
     )]
     response_start_timeout: String,
@@ -89,29 +95,57 @@ pub(crate) struct SidecarArgs {
         env = "PLIMSOLL_IDLE_TIMEOUT",
         value_name = "TIME",
         default_value = "0",
-        help_heading = "How long (0 is off)",
+        help_heading = TIMES,
         allow_hyphen_values = true
     )]
     idle_timeout: String,
 
     /// After SIGTERM, serve until no request has come for this long
-    #[arg(long, env = "PLIMSOLL_DRAIN_QUIET", value_name = "TIME", default_value = "30s", value_parser = values::duration, help_heading = "How long (0 is off)")]
+    #[arg(
+        long,
+        env = "PLIMSOLL_DRAIN_QUIET",
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = values::duration,
+        help_heading = TIMES
+    )]
     drain_quiet: Duration,
 
     /// Label destination_namespace
-    #[arg(long, env = "PLIMSOLL_NAMESPACE", value_name = "NAME", default_value = "default", value_parser = values::label, help_heading = "Who (labels of the metrics)")]
+    #[arg(
+        long,
+        env = "PLIMSOLL_NAMESPACE",
+        value_name = "NAME",
+        default_value = "default",
+        value_parser = values::label,
+        help_heading = IDENTITY
+    )]
     namespace: String,
 
     /// Label destination_configuration
-    #[arg(long, env = "PLIMSOLL_CONFIGURATION", value_name = "NAME", default_value = "local", value_parser = values::label, help_heading = "Who (labels of the metrics)")]
+    #[arg(
+        long,
+        env = "PLIMSOLL_CONFIGURATION",
+        value_name = "NAME",
+        default_value = "local",
+        value_parser = values::label,
+        help_heading = IDENTITY
+    )]
     configuration: String,
 
     /// Label destination_revision
-    #[arg(long, env = "PLIMSOLL_REVISION", value_name = "NAME", default_value = "local", value_parser = values::label, help_heading = "Who (labels of the metrics)")]
+    #[arg(
+        long,
+        env = "PLIMSOLL_REVISION",
+        value_name = "NAME",
+        default_value = "local",
+        value_parser = values::label,
+        help_heading = IDENTITY
+    )]
     revision: String,
 
     /// Label destination_pod [default: the host name]
-    #[arg(long, env = "PLIMSOLL_POD", value_name = "NAME", value_parser = values::label, help_heading = "Who (labels of the metrics)")]
+    #[arg(long, env = "PLIMSOLL_POD", value_name = "NAME", value_parser = values::label, help_heading = IDENTITY)]
     pod: Option<String>,
 
     /// How log lines are written to standard error

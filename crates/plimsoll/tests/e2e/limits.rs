@@ -1,8 +1,9 @@
 //! Time limits hold whatever the request waits for: a slot, its body, the application, or the client.
 
 use crate::harness::app::{self, App};
-use crate::harness::http1::{self, Client};
+use crate::harness::http1::{self, Client, End};
 use crate::harness::sidecar::Sidecar;
+use crate::harness::{h2c, soon};
 
 async fn timed_out(sidecar: &Sidecar, count: f64) {
     let metrics = sidecar
@@ -65,4 +66,34 @@ async fn a_body_that_is_not_read_is_not_waited_for() {
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.text()), (504, "request timeout"));
     timed_out(&sidecar, 1.0).await;
+}
+/// Otherwise a client that reads nothing holds a slot for ever.
+#[tokio::test]
+async fn an_answer_that_is_not_read_is_not_waited_for() {
+    let app = app::lab();
+    for limit in ["--timeout", "--idle-timeout"] {
+        let arguments = ["--concurrency", "1", limit, "500ms"];
+        let sidecar = Sidecar::start(app.addr(), &arguments).await;
+        let mut client = Client::connect(sidecar.data).await;
+        client.send(http1::get("/bytes/1000000000")).await;
+        timed_out(&sidecar, 1.0).await;
+        assert_eq!(client.answer().await.end, End::Short, "{limit}");
+
+        let mut client = h2c::Client::connect(sidecar.data).await;
+        let request = h2c::request("GET", "/bytes/1000000000");
+        let pending = client.begin(request, true).await.unwrap();
+        let mut stream = soon("the head", pending.response)
+            .await
+            .unwrap()
+            .into_body();
+        timed_out(&sidecar, 2.0).await;
+        let broken = loop {
+            match h2c::part(&mut stream).await {
+                Some(Ok(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(matches!(broken, Some(Err(_))), "{limit}: {broken:?}");
+        assert_eq!(client.get("/bytes/1").await.unwrap().text(), "x");
+    }
 }

@@ -16,6 +16,10 @@ pub(crate) struct Pool {
     app: SocketAddr,
     idle_max: usize,
     /// The most recently used last.
+    #[expect(
+        clippy::vec_box,
+        reason = "the box goes to a lease and back, and is not copied on the way"
+    )]
     idle: RefCell<Vec<Box<Http1>>>,
     http2: RefCell<Vec<Http2>>,
     /// Held while an HTTP/2 connection is being made, so that a burst of streams shares one.

@@ -1,0 +1,168 @@
+//! The body of a request, on its way to the application.
+
+use std::cell::Cell;
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use crate::connection::ClientConnection;
+
+/// How long the application may think about `Expect: 100-continue` before the body is sent anyway.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The body of a request to the application.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// There is none.
+    Empty,
+    /// As it comes from the client.
+    Streaming(Box<ClientBody>),
+}
+
+/// Why the body of a request does not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientFault {
+    /// The client went away.
+    Gone,
+    /// Its framing is wrong.
+    Malformed,
+}
+
+/// Where a body tells its [`ClientFault`].
+pub(crate) type FaultCell = Rc<Cell<Option<ClientFault>>>;
+
+impl ClientFault {
+    fn of(cause: &hyper::Error) -> Self {
+        let io = cause
+            .source()
+            .and_then(|cause| cause.downcast_ref::<io::Error>());
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// A body that comes from the client.
+#[derive(Debug)]
+pub(crate) struct ClientBody {
+    incoming: Incoming,
+    fault: FaultCell,
+    connection: Rc<ClientConnection>,
+    /// Opens when the client may send: see [`crate::forward`] for `Expect: 100-continue`.
+    gate: Option<Gate>,
+    ended: bool,
+}
+
+/// Keeps a body back.
+#[derive(Debug)]
+struct Gate {
+    /// `None` when the application has given its final answer: it may not want the body.
+    opened: Option<oneshot::Receiver<()>>,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Gate {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.opened.as_mut().map(|opened| Pin::new(opened).poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => return Poll::Ready(()),
+            Some(Poll::Ready(Err(_))) => self.opened = None,
+            _ => {}
+        }
+        self.patience.as_mut().poll(cx)
+    }
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, connection: &Rc<ClientConnection>) -> Self {
+        if incoming.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Streaming(Box::new(ClientBody {
+                incoming,
+                fault: Rc::default(),
+                connection: Rc::clone(connection),
+                gate: None,
+                ended: false,
+            }))
+        }
+    }
+
+    /// Where it will tell what is wrong with it.
+    pub(crate) fn fault(&self) -> Option<FaultCell> {
+        match self {
+            Self::Empty => None,
+            Self::Streaming(body) => Some(Rc::clone(&body.fault)),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// Holds the body back until the other end of `opened` is used, at most [`CONTINUE_WAIT`].
+    pub(crate) fn hold_until(&mut self, opened: oneshot::Receiver<()>) {
+        if let Self::Streaming(body) = self {
+            body.gate = Some(Gate {
+                opened: Some(opened),
+                patience: Box::pin(tokio::time::sleep(CONTINUE_WAIT)),
+            });
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self::Streaming(body) = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        if let Some(gate) = &mut body.gate {
+            ready!(gate.poll(cx));
+            body.gate = None;
+        }
+        let frame = ready!(Pin::new(&mut body.incoming).poll_frame(cx));
+        body.ended = frame.is_none() || body.incoming.is_end_stream();
+        if let Some(Err(cause)) = &frame {
+            body.fault.set(Some(ClientFault::of(cause)));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.request_left_unread();
+        }
+    }
+}
