@@ -34,11 +34,13 @@ impl Signals {
     /// Ends the process at the next one.
     #[expect(
         clippy::disallowed_methods,
+        clippy::print_stderr,
         reason = "whoever asks twice does not want anything waited for"
     )]
     pub(crate) async fn exit_at_next(mut self) {
         let name = self.next().await;
-        tracing::warn!("second signal ({name}): exiting at once");
+        // Not through the log: its thread would not come to write it any more.
+        eprintln!("plimsoll: second signal ({name}): exiting at once");
         std::process::exit(EXIT_AT_ONCE);
     }
 }

@@ -17,7 +17,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The data port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}")]
+#[error("cannot listen on {address}")]
 pub struct BindError {
     /// The address asked for.
     pub address: SocketAddr,

@@ -91,7 +91,8 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        // In a box, because a task moves its future more than once, and those of HTTP/2 are large.
+        tokio::task::spawn_local(Box::pin(future));
     }
 }
 
