@@ -70,7 +70,7 @@ struct ThroughputArgs {
     /// h1, h2c, or both.
     #[arg(long, value_delimiter = ',', default_value = "h1,h2c", value_name = "NAMES", value_parser = ["h1", "h2c"])]
     protocols: Vec<String>,
-    /// Requests in flight: connections of HTTP/1.1; connections times 8 streams of h2c.
+    /// Keep-alive connections.
     #[arg(
         long,
         value_delimiter = ',',
@@ -78,6 +78,9 @@ struct ThroughputArgs {
         value_name = "NUMBERS"
     )]
     connections: Vec<usize>,
+    /// Requests at the same time on each h2c connection.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    streams: usize,
     /// Bytes of a response body.
     #[arg(
         long,
@@ -193,6 +196,7 @@ impl What {
                 let options = throughput::Options {
                     h2c: args.protocols.iter().map(|name| name == "h2c").collect(),
                     connections: args.connections,
+                    streams: args.streams,
                     bodies: args.bodies,
                     warm_up: args.warm_up,
                     window: args.window,

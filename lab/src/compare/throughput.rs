@@ -13,16 +13,15 @@ use super::{Peer, Progress, Setup};
 use crate::backend::Running;
 use crate::load::{self, Protocol, Target};
 
-/// Concurrent streams on each HTTP/2 connection of the generator.
-const STREAMS: usize = 8;
-
 /// What is varied, and how long each window is.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// HTTP/1.1 (`false`) and h2c (`true`).
     pub h2c: Vec<bool>,
-    /// Requests in flight: keep-alive connections of HTTP/1.1; for h2c, connections times 8 streams.
+    /// Keep-alive connections of the generator.
     pub connections: Vec<usize>,
+    /// Requests at the same time on each h2c connection.
+    pub streams: usize,
     /// Bytes of a response body.
     pub bodies: Vec<u64>,
     /// Load before the window.
@@ -36,6 +35,7 @@ pub struct Options {
 struct Cell {
     h2c: bool,
     connections: usize,
+    streams: usize,
     body: u64,
 }
 
@@ -55,6 +55,7 @@ impl Options {
                 cells.extend(self.bodies.iter().map(|&body| Cell {
                     h2c,
                     connections,
+                    streams: if h2c { self.streams } else { 1 },
                     body,
                 }));
             }
@@ -71,26 +72,30 @@ impl Options {
 
 impl Cell {
     fn title(self) -> String {
-        let carried = if self.h2c {
-            format!("h2c, {} requests in flight", self.connections)
-        } else {
-            format!("HTTP/1.1, {} connections", self.connections)
+        let Self {
+            connections,
+            streams,
+            ..
+        } = self;
+        let carried = match (self.h2c, streams) {
+            (false, _) => format!("HTTP/1.1, {connections} connections"),
+            (true, 1) => format!("h2c, {connections} connections"),
+            (true, _) => format!("h2c, {connections} connections of {streams} streams"),
         };
         format!("{carried}, {} B", self.body)
     }
 
     fn load(self, proxy: &Proxy, options: &Options) -> load::Options {
-        let (protocol, connections) = if self.h2c {
-            (
-                Protocol::H2c { streams: STREAMS },
-                self.connections.div_ceil(STREAMS),
-            )
+        let protocol = if self.h2c {
+            Protocol::H2c {
+                streams: self.streams,
+            }
         } else {
-            (Protocol::Http1, self.connections)
+            Protocol::Http1
         };
         load::Options {
             protocol,
-            connections,
+            connections: self.connections,
             warm_up: options.warm_up,
             duration: options.window,
             ..load::Options::new(Target::at(proxy.addr, &format!("/bytes/{}", self.body)))
