@@ -7,7 +7,7 @@
 //! those before them, and latency counts from the arrival that was intended. A server that stalls for
 //! a second is charged with all the requests of that second, not with one ("coordinated omission").
 //!
-//! A run owns one thread with a single-threaded runtime: [`run`] and [`run_blocking`] start it.
+//! A run owns one thread with a single-threaded runtime: [`run()`] and [`run_blocking`] start it.
 //! Sharing the caller's runtime was the alternative; its other tasks would be in the figures, and
 //! a multi-threaded one would spread the generator over processors that belong to what is measured.
 //!

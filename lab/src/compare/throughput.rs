@@ -283,6 +283,7 @@ mod tests {
         Options {
             h2c: vec![false, true],
             connections: vec![32, 256],
+            streams: 1,
             bodies: vec![64, 10_240],
             warm_up: Duration::from_millis(500),
             window: Duration::from_secs(2),
