@@ -6,5 +6,5 @@
 mod request;
 mod response;
 
-pub(crate) use request::{ClientFault, FaultCell, RequestBody};
+pub(crate) use request::{BodyLink, ClientFault, RequestBody};
 pub(crate) use response::{OpenAnswers, ResponseBody};

@@ -35,6 +35,9 @@ const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// read the answer: closing with unread bytes would reset the connection and destroy the answer on its way.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long an HTTP/2 client may take to end its connection once it has been told to and has all its answers.
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// The most that is read and thrown away meanwhile, in bytes.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -116,8 +119,14 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
         place,
     } = accepted;
     let connection = Rc::new(ClientConnection::new(Rc::clone(worker), stream, remote));
-    let key = worker.register(&connection);
+    let registration = Registration {
+        key: worker.register(&connection),
+        worker: Rc::clone(worker),
+    };
     async move {
+        let _place = place;
+        // Behind the place, so that it ends first.
+        let _registration = registration;
         if let Ok(Some(prefix)) = Box::pin(connection.detect()).await {
             if connection.is_http2() {
                 Box::pin(connection.serve_http2(prefix)).await;
@@ -125,8 +134,18 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
                 connection.serve_http1(prefix).await;
             }
         }
-        connection.worker.unregister(key);
-        drop(place);
+    }
+}
+
+/// An entry among the worker's connections; ends with the connection, even if that panics.
+struct Registration {
+    key: usize,
+    worker: Rc<Worker>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.worker.unregister(self.key);
     }
 }
 
@@ -169,6 +188,7 @@ impl ClientConnection {
         self.in_flight.set(self.in_flight.get() + 1);
         self.unflushed.set(true);
         self.head_begun.set(false);
+        self.unread.set(false);
         self.worker.request_arrived();
     }
 
@@ -234,7 +254,7 @@ impl ClientConnection {
         std::future::poll_fn(|cx| {
             self.remember_task(cx);
             loop {
-                if self.farewell.get() >= Farewell::Close || patience.as_mut().poll(cx).is_ready() {
+                if self.may_leave_unserved() || patience.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(None));
                 }
                 let mut buffer = [0_u8; HTTP2_PREFACE.len()];
@@ -306,14 +326,16 @@ impl ClientConnection {
             if self.farewell.get() == Farewell::Cut {
                 return Poll::Ready(Why::Broken);
             }
-            if self.farewell.get() == Farewell::Close && !told {
+            // Told before its first request, the HTTP library would not read what has arrived.
+            let is_busy = self.in_flight.get() > 0 || self.unflushed.get();
+            if self.farewell.get() == Farewell::Close && is_busy && !told {
                 told = true;
                 Pin::new(&mut http1).graceful_shutdown();
             }
             match Pin::new(&mut http1).poll(cx) {
                 Poll::Ready(Ok(())) => Poll::Ready(Why::Completed),
                 Poll::Ready(Err(_)) => Poll::Ready(Why::Broken),
-                Poll::Pending if self.abandoned.get() || self.may_close() => {
+                Poll::Pending if self.abandoned.get() || self.may_close(cx) => {
                     Poll::Ready(Why::Broken)
                 }
                 Poll::Pending if self.may_park() => Poll::Ready(Why::Unused),
@@ -336,12 +358,22 @@ impl ClientConnection {
     async fn readable(&self) -> bool {
         std::future::poll_fn(|cx| {
             self.remember_task(cx);
-            if self.farewell.get() >= Farewell::Close {
+            if self.may_leave_unserved() {
                 return Poll::Ready(false);
             }
             self.socket.poll_readable(cx).map(|ready| ready.is_ok())
         })
         .await
+    }
+
+    /// Whether a connection on which no request has begun has been told to end. What has arrived already is
+    /// served; the kernel is asked, because the runtime may not have heard of it yet.
+    fn may_leave_unserved(&self) -> bool {
+        match self.farewell.get() {
+            Farewell::None | Farewell::Drain => false,
+            Farewell::Close => self.socket.is_quiet(),
+            Farewell::Cut => true,
+        }
     }
 
     /// Called once a period: a connection that is not used for a whole one is parked.
@@ -377,6 +409,7 @@ impl ClientConnection {
         let service = service_fn(move |request| sidecar::carry(&connection, request));
         let mut http2 = pin!(self.worker.http2.serve_connection(io, service));
         let mut told = false;
+        let mut patience = None;
         let served = std::future::poll_fn(|cx| {
             self.remember_task(cx);
             if self.farewell.get() == Farewell::Cut {
@@ -386,7 +419,10 @@ impl ClientConnection {
                 told = true;
                 http2.as_mut().graceful_shutdown();
             }
-            http2.as_mut().poll(cx)
+            match http2.as_mut().poll(cx) {
+                Poll::Pending => self.poll_http2_patience(&mut patience, cx).map(Ok),
+                ended @ Poll::Ready(_) => ended,
+            }
         })
         .await;
         if let Err(cause) = served {
@@ -394,9 +430,30 @@ impl ClientConnection {
         }
     }
 
+    /// Ready when a client that has nothing in flight does not say goodbye in [`GOODBYE_TIME_MAX`]: the HTTP
+    /// library waits for the answer to its last ping.
+    fn poll_http2_patience(
+        &self,
+        patience: &mut Option<Pin<Box<Sleep>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.farewell.get() < Farewell::Close || self.in_flight.get() > 0 {
+            *patience = None;
+            return Poll::Pending;
+        }
+        patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(GOODBYE_TIME_MAX)))
+            .as_mut()
+            .poll(cx)
+    }
+
     /// Whether it has been told to end and owes no answer. The HTTP library would wait for the rest of a head.
-    fn may_close(&self) -> bool {
-        self.farewell.get() >= Farewell::Close && self.in_flight.get() == 0 && !self.unflushed.get()
+    /// It has taken the last answer, but the client may not have.
+    fn may_close(&self, cx: &mut Context<'_>) -> bool {
+        self.farewell.get() >= Farewell::Close
+            && self.in_flight.get() == 0
+            && !self.unflushed.get()
+            && self.socket.poll_sent(cx).is_ready()
     }
 
     /// Ready when a head that has begun does not come to its end in [`HEAD_TIME_MAX`].
@@ -418,8 +475,13 @@ impl ClientConnection {
     /// Reads and throws away what the client still sends, until it stops.
     async fn linger(&self) {
         let mut budget = LINGER_BYTES_MAX;
+        let mut told = false;
         let drained = std::future::poll_fn(|cx| {
             self.remember_task(cx);
+            if !told {
+                // Nothing more comes, so the client need not wait for it.
+                told = self.socket.poll_shutdown(cx).is_ready();
+            }
             let mut scratch = [0_u8; 4096];
             while budget > 0 && self.farewell.get() < Farewell::Cut {
                 let mut buffer = ReadBuf::new(&mut scratch);

@@ -28,7 +28,7 @@ pub struct Running {
     shared: Arc<Shared>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     ends: Vec<oneshot::Receiver<()>>,
-    stop_accepting: Option<oneshot::Sender<()>>,
+    stop_accepting: Option<oneshot::Sender<oneshot::Sender<()>>>,
 }
 
 /// How a drain went.
@@ -43,7 +43,7 @@ impl Running {
         shared: Arc<Shared>,
         commands: Vec<mpsc::UnboundedSender<Command>>,
         ends: Vec<oneshot::Receiver<()>>,
-        stop_accepting: oneshot::Sender<()>,
+        stop_accepting: oneshot::Sender<oneshot::Sender<()>>,
     ) -> Self {
         Self {
             shared,
@@ -85,8 +85,11 @@ impl Running {
         self.tell(Farewell::Drain);
         self.quiet_period(quiet, limit).await;
         if let Some(stop) = self.stop_accepting.take() {
-            // Accepting has ended by itself if nobody listens.
-            let _ended = stop.send(());
+            let (ended, end) = oneshot::channel();
+            // Accepting has ended by itself if nobody listens. Otherwise what is in the backlog is counted as
+            // open before anyone looks how much is.
+            let _ended_by_itself = stop.send(ended);
+            let _ended = end.await;
         }
         self.finish(limit).await;
         let cut = self.open();

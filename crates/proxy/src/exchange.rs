@@ -11,7 +11,7 @@ use plimsoll_limit::Slot;
 use plimsoll_meter::{Clock, Source, Tick};
 use plimsoll_wire::{Answer, ProxyError};
 
-use crate::body::{ClientFault, FaultCell};
+use crate::body::{BodyLink, ClientFault};
 use crate::connection::ClientConnection;
 use crate::refusal::Refusal;
 
@@ -31,7 +31,8 @@ pub(crate) struct Exchange {
     /// When the request could run: `began`, unless it waited in the queue.
     running_since: Option<Tick>,
     slot: Option<Slot>,
-    client_fault: Option<FaultCell>,
+    /// `None` if it has no body.
+    body: Option<Rc<BodyLink>>,
     /// `None` until the answer is complete: a request dropped before was left by its client.
     outcome: Option<Outcome>,
     /// When it ended, if somebody has already looked.
@@ -50,7 +51,7 @@ impl Exchange {
             began,
             running_since: None,
             slot: None,
-            client_fault: None,
+            body: None,
             outcome: None,
             ended: None,
         }
@@ -68,13 +69,20 @@ impl Exchange {
     }
 
     /// Its body will tell here if it does not come to its end.
-    pub(crate) fn watch_body(&mut self, fault: Option<FaultCell>) {
-        self.client_fault = fault;
+    pub(crate) fn watch_body(&mut self, body: Option<Rc<BodyLink>>) {
+        self.body = body;
     }
 
     /// What is known to be wrong with its body.
     pub(crate) fn client_fault(&self) -> Option<ClientFault> {
-        self.client_fault.as_ref().and_then(|fault| fault.get())
+        self.body.as_ref().and_then(|body| body.fault())
+    }
+
+    /// Breaks its body off, if that has not ended.
+    pub(crate) fn stop_body(&self) {
+        if let Some(body) = &self.body {
+            body.stop();
+        }
     }
 
     /// When it arrived.

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::header::UPGRADE;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use plimsoll_meter::{Clock, Tick};
@@ -122,10 +122,11 @@ async fn over_http1(
 ) -> Result<Answered, hyper::Error> {
     let mut asked = None;
     if let Some(request) = outgoing {
-        asked = request.headers().get(UPGRADE).cloned();
-        if !request.body().is_empty() && asked.is_none() {
+        if !request.body().is_empty() {
+            decline_upgrade(request.headers_mut());
             return Box::pin(with_body(worker, lease, outgoing)).await;
         }
+        asked = request.headers().get(UPGRADE).cloned();
     }
     let mut answer = pin!(lease.connection.send(take(outgoing)));
     let response =
@@ -133,6 +134,15 @@ async fn over_http1(
     match response {
         Ok(response) => Ok((response, Carrier::Inline { lease, asked })),
         Err(error) => Err(put_back(error, outgoing)),
+    }
+}
+
+/// A request with a body is not asked to switch protocols, which a server is always free to ignore: after a 101
+/// the rest of the body would still have to come, for as long as the client likes.
+fn decline_upgrade(headers: &mut HeaderMap) {
+    if headers.remove(UPGRADE).is_some() {
+        // Nothing else is left in it.
+        headers.remove(CONNECTION);
     }
 }
 

@@ -122,7 +122,7 @@ impl SharedStream {
     }
 
     /// Ready when nothing that was written before is still in the outbox.
-    fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.0.lock().backlog.queued > 0 {
             outbox::send_now();
         }
@@ -153,6 +153,11 @@ impl SharedStream {
             Poll::Pending => socket.backlog.bytes.extend_from_slice(message),
         }
         socket.poll_send_rest(cx)
+    }
+
+    /// Whether a connection has it, and not just the outbox.
+    pub(crate) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Sends what had to wait. Pending if it still has to.

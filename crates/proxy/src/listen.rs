@@ -55,24 +55,28 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     open().map_err(|cause| BindError { address, cause })
 }
 
+/// Ends the accepting. Carries the means to say when it has ended: it is dropped once the port is closed and
+/// every connection from the backlog has been handed on.
+pub(crate) type StopAccepting = oneshot::Receiver<oneshot::Sender<()>>;
+
 /// Accepts until told to stop, and hands each connection to `take`; then takes those that are already in the
 /// backlog, and closes the port.
 pub(crate) async fn accept_until(
     listener: TcpListener,
     places: Arc<Semaphore>,
-    mut stop: oneshot::Receiver<()>,
+    mut stop: StopAccepting,
     mut take: impl FnMut(Accepted),
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    loop {
+    let _ended = loop {
         let place = tokio::select! {
             biased;
-            _ = &mut stop => break,
+            ended = &mut stop => break ended,
             place = Arc::clone(&places).acquire_owned() => place.map_err(io::Error::other)?,
         };
         let accepted = tokio::select! {
             biased;
-            _ = &mut stop => break,
+            ended = &mut stop => break ended,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -87,7 +91,8 @@ pub(crate) async fn accept_until(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
+    };
+    // Declared after the sender, so dropped before it.
     let listener = listener.into_std()?;
     while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
         match listener.accept() {

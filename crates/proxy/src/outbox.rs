@@ -121,8 +121,10 @@ impl Drop for End {
 
 impl Outbox {
     fn send(&mut self, cx: &mut Context<'_>) {
+        // A socket that nobody else has any more closes: its connection was given up, and waiting for such peers
+        // would let them use up the descriptors.
         self.blocked
-            .retain(|socket| socket.poll_send_rest(cx).is_pending());
+            .retain(|socket| socket.is_used() && socket.poll_send_rest(cx).is_pending());
         let mut begin = 0;
         for Message { socket, end } in self.messages.drain(..) {
             if socket.poll_send(cx, &self.bytes[begin..end]).is_pending() {

@@ -42,7 +42,7 @@ pub(crate) fn carry(
         began,
     );
     let mut request = request.map(|body| RequestBody::new(body, connection));
-    exchange.watch_body(request.body().fault());
+    exchange.watch_body(request.body().link());
     let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
     let mut outgoing = Some(request);
 

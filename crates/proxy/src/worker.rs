@@ -27,7 +27,7 @@ use crate::config::{
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
 use crate::drain::Running;
-use crate::listen::{Accepted, BindError, accept_until, bind};
+use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
 use crate::outbox;
 use crate::stats::WorkerStats;
 use crate::throttle::LogThrottle;
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     /// Serve a connection that another thread has accepted and counted as open.
     Serve(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
     /// Accept connections until the other end of the channel is used or dropped.
-    Accept(TcpListener, Arc<Semaphore>, oneshot::Receiver<()>),
+    Accept(TcpListener, Arc<Semaphore>, StopAccepting),
     /// Tell every connection to end in this way.
     Bid(Farewell),
 }
@@ -211,7 +211,7 @@ fn runtime() -> io::Result<LocalRuntime> {
 fn accept_for_all(
     listener: TcpListener,
     places: Arc<Semaphore>,
-    stopped: oneshot::Receiver<()>,
+    stopped: StopAccepting,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     shared: Arc<Shared>,
 ) -> io::Result<()> {
@@ -336,12 +336,7 @@ impl Worker {
         self.stats().connection_released();
     }
 
-    fn accept(
-        self: &Rc<Self>,
-        listener: TcpListener,
-        places: Arc<Semaphore>,
-        stop: oneshot::Receiver<()>,
-    ) {
+    fn accept(self: &Rc<Self>, listener: TcpListener, places: Arc<Semaphore>, stop: StopAccepting) {
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let take = |accepted| {

@@ -1,12 +1,12 @@
 //! The body of a request, on its way to the application.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,8 +38,53 @@ pub(crate) enum ClientFault {
     Malformed,
 }
 
-/// Where a body tells its [`ClientFault`].
-pub(crate) type FaultCell = Rc<Cell<Option<ClientFault>>>;
+/// What a body and the request it belongs to tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct BodyLink {
+    fault: Cell<Option<ClientFault>>,
+    stopped: Cell<bool>,
+    /// The task that waits for more of it.
+    reader: RefCell<Option<Waker>>,
+}
+
+/// Why a body does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    #[error("the request has been given up")]
+    Stopped,
+}
+
+impl BodyLink {
+    /// What is wrong with the body.
+    pub(crate) fn fault(&self) -> Option<ClientFault> {
+        self.fault.get()
+    }
+
+    /// Breaks the body off: the application gets no more of it.
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Ready when the body has been broken off.
+    fn poll_stopped(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.stopped.get() {
+            return Poll::Ready(());
+        }
+        let mut reader = self.reader.borrow_mut();
+        if !reader
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            *reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
 
 impl ClientFault {
     fn of(cause: &hyper::Error) -> Self {
@@ -57,7 +102,7 @@ impl ClientFault {
 #[derive(Debug)]
 pub(crate) struct ClientBody {
     incoming: Incoming,
-    fault: FaultCell,
+    link: Rc<BodyLink>,
     connection: Rc<ClientConnection>,
     /// Opens when the client may send: see [`crate::forward`] for `Expect: 100-continue`.
     gate: Option<Gate>,
@@ -90,7 +135,7 @@ impl RequestBody {
         } else {
             Self::Streaming(Box::new(ClientBody {
                 incoming,
-                fault: Rc::default(),
+                link: Rc::default(),
                 connection: Rc::clone(connection),
                 gate: None,
                 ended: false,
@@ -98,11 +143,11 @@ impl RequestBody {
         }
     }
 
-    /// Where it will tell what is wrong with it.
-    pub(crate) fn fault(&self) -> Option<FaultCell> {
+    /// How to hear what is wrong with it, and to break it off.
+    pub(crate) fn link(&self) -> Option<Rc<BodyLink>> {
         match self {
             Self::Empty => None,
-            Self::Streaming(body) => Some(Rc::clone(&body.fault)),
+            Self::Streaming(body) => Some(Rc::clone(&body.link)),
         }
     }
 
@@ -123,15 +168,18 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Streaming(body) = self.get_mut() else {
             return Poll::Ready(None);
         };
+        if body.link.poll_stopped(cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Stopped)));
+        }
         if let Some(gate) = &mut body.gate {
             ready!(gate.poll(cx));
             body.gate = None;
@@ -139,9 +187,9 @@ impl Body for RequestBody {
         let frame = ready!(Pin::new(&mut body.incoming).poll_frame(cx));
         body.ended = frame.is_none() || body.incoming.is_end_stream();
         if let Some(Err(cause)) = &frame {
-            body.fault.set(Some(ClientFault::of(cause)));
+            body.link.fault.set(Some(ClientFault::of(cause)));
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -31,7 +31,8 @@ pub(crate) enum ResponseBody {
 /// A body that comes from the application.
 #[derive(Debug)]
 pub(crate) struct ForwardedBody {
-    incoming: Incoming,
+    /// `None` once it has been given up.
+    incoming: Option<Incoming>,
     connection: Rc<ClientConnection>,
     /// `None` once the body has ended.
     held: Option<Held>,
@@ -109,7 +110,7 @@ impl ResponseBody {
             carrier,
         });
         let mut body = ForwardedBody {
-            incoming,
+            incoming: Some(incoming),
             connection,
             held,
             last: None,
@@ -117,7 +118,7 @@ impl ResponseBody {
             status,
             grpc,
         };
-        if body.incoming.is_end_stream() {
+        if body.has_all() {
             body.complete();
             return Self::Local(Bytes::new());
         }
@@ -185,7 +186,10 @@ impl ForwardedBody {
 
     /// gRPC is told in trailers; for any other client the message breaks off.
     fn broken_by_limit(&mut self, limit: Limit) -> Result<Frame<Bytes>, BrokenOff> {
+        // The application must not go on with it: neither answering, nor reading the request.
+        self.incoming = None;
         if let Some(mut held) = self.held.take() {
+            held.exchange.stop_body();
             held.exchange.failed(
                 Answer::Timeout,
                 ProxyError::HttpResponseTimeout,
@@ -197,6 +201,11 @@ impl ForwardedBody {
         } else {
             Err(BrokenOff::Timeout(limit.as_str()))
         }
+    }
+
+    /// Whether the application has sent all of it.
+    fn has_all(&self) -> bool {
+        self.incoming.as_ref().is_some_and(Incoming::is_end_stream)
     }
 
     fn overdue(&self, now: Tick) -> Option<Limit> {
@@ -219,14 +228,14 @@ impl ForwardedBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let incoming = Pin::new(&mut self.incoming);
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let mut incoming = Pin::new(incoming);
         match self.held.as_mut().map(|held| &mut held.carrier) {
-            Some(Carrier::Inline { lease, .. }) => {
-                let mut incoming = incoming;
-                lease
-                    .connection
-                    .drive(cx, |cx| incoming.as_mut().poll_frame(cx))
-            }
+            Some(Carrier::Inline { lease, .. }) => lease
+                .connection
+                .drive(cx, |cx| incoming.as_mut().poll_frame(cx)),
             _ => incoming.poll_frame(cx),
         }
     }
@@ -249,7 +258,7 @@ impl Body for ForwardedBody {
         }
         match this.poll_upstream(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                if frame.is_trailers() || this.incoming.is_end_stream() {
+                if frame.is_trailers() || this.has_all() {
                     this.complete();
                 } else if let Some(held) = &mut this.held {
                     held.deadlines.touch();
@@ -274,11 +283,13 @@ impl Body for ForwardedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last.is_none() && (self.held.is_none() || self.incoming.is_end_stream())
+        self.last.is_none() && (self.held.is_none() || self.has_all())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming
+            .as_ref()
+            .map_or_else(SizeHint::default, Incoming::size_hint)
     }
 }
 

@@ -1,0 +1,403 @@
+//! The data path against peers that misbehave: real sockets, raw bytes, no help from an HTTP client.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a failure is a failed test, in its helpers too"
+)]
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use plimsoll_proxy::{Running, Sidecar, SidecarConfig, TimeLimits};
+use plimsoll_wire::Answer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// What takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// Looks again and again until `look` sees what it waits for.
+async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
+    soon(what, async {
+        while !look() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// An application that does `serve` with each connection.
+async fn app<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    });
+    address
+}
+
+/// An application that answers every request with `answer`, and counts them.
+async fn answering(answer: impl Into<String>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let answer = answer.into();
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    let address = app(move |mut stream| {
+        let (answer, count) = (answer.clone(), Arc::clone(&count));
+        async move {
+            while !head(&mut stream).await.is_empty() {
+                count.fetch_add(1, Ordering::SeqCst);
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (address, served)
+}
+
+/// The next head, read byte by byte; empty at the end.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return String::new(),
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn config(app: SocketAddr) -> SidecarConfig {
+    SidecarConfig {
+        app,
+        listen: LOOPBACK,
+        concurrency: 0,
+        queue_depth: None,
+        limits: TimeLimits::default(),
+        workers: NonZeroUsize::MIN,
+        connections_max: 1_000,
+    }
+}
+
+fn with_total_limit(app: SocketAddr, milliseconds: u64) -> SidecarConfig {
+    SidecarConfig {
+        limits: TimeLimits {
+            total: Some(Duration::from_millis(milliseconds)),
+            ..TimeLimits::default()
+        },
+        ..config(app)
+    }
+}
+
+fn start(config: &SidecarConfig) -> (Running, SocketAddr) {
+    let sidecar = Sidecar::bind(config).unwrap();
+    let address = sidecar.local_addr().unwrap();
+    (sidecar.start().unwrap(), address)
+}
+
+async fn connect(to: SocketAddr) -> TcpStream {
+    soon("connect", TcpStream::connect(to)).await.unwrap()
+}
+
+/// Everything until the end.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = Vec::new();
+    // A reset is an end too.
+    let _end = soon("the end", stream.read_to_end(&mut rest)).await.is_ok();
+    String::from_utf8(rest).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_waits_in_the_backlog_is_answered_when_the_port_closes() {
+    let (app, _) = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    for workers in [1, 2] {
+        for round in 0..20 {
+            let sidecar = Sidecar::bind(&SidecarConfig {
+                workers: NonZeroUsize::new(workers).unwrap(),
+                ..config(app)
+            })
+            .unwrap();
+            let mut client = connect(sidecar.local_addr().unwrap()).await;
+            client.write_all(GET.as_bytes()).await.unwrap();
+            let running = sidecar.start().unwrap();
+            let drained = soon("drain", running.drain(Duration::ZERO, None)).await;
+            assert_eq!(drained.cut, 0);
+            let answer = rest(&mut client).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 200"),
+                "{workers} workers, round {round}: {answer:?}"
+            );
+        }
+    }
+}
+
+/// A client whose socket takes very little, so that the sidecar's socket fills up soon.
+async fn narrow_client(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    socket2::SockRef::from(&socket).set_tcp_mss(536).unwrap();
+    soon("connect", socket.connect(to)).await.unwrap()
+}
+
+/// The end of the last answer may wait for a client that reads late; the drain waits with it.
+#[tokio::test]
+async fn a_drain_waits_for_answers_that_the_client_has_not_taken_yet() {
+    let body = "x".repeat(1_900);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1900\r\n\r\n{body}");
+    let (app, served) = answering(answer.clone()).await;
+    // One more request each time, until the sidecar asks for no more because nobody takes its answers.
+    for requests in 1.. {
+        let (running, address) = start(&config(app));
+        let mut client = narrow_client(address).await;
+        for _ in 0..requests {
+            let before = served.load(Ordering::SeqCst);
+            client.write_all(GET.as_bytes()).await.unwrap();
+            let is_served = async {
+                eventually("served", || served.load(Ordering::SeqCst) > before).await;
+            };
+            let full = tokio::time::timeout(Duration::from_secs(1), is_served).await;
+            if full.is_err() {
+                assert!(requests > 2, "nothing was tried");
+                return;
+            }
+        }
+        let stats = running.stats();
+        eventually("all answered", || stats.view().requests_total() == requests).await;
+        let drained = tokio::spawn(running.drain(Duration::ZERO, None));
+        // The drain has begun when the port is closed.
+        soon("closed port", async {
+            while TcpStream::connect(address).await.is_ok() {}
+        })
+        .await;
+        let taken = rest(&mut client).await;
+        let whole = taken.matches(&body).count();
+        assert_eq!(whole as u64, requests, "{} bytes", taken.len());
+        soon("drained", drained).await.unwrap();
+    }
+}
+
+/// An application whose answer never ends.
+async fn flooding() -> SocketAddr {
+    app(|mut stream| async move {
+        head(&mut stream).await;
+        let flood = "x".repeat(64 * 1024);
+        let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while sent.is_ok() {
+            sent = stream.write_all(flood.as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_total_limit_ends_an_answer_that_the_client_does_not_read() {
+    let (running, address) = start(&with_total_limit(flooding().await, 300));
+    let mut client = connect(address).await;
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let stats = running.stats();
+    eventually("the limit", || stats.view().requests(Answer::Timeout) == 1).await;
+    eventually("the end", || stats.view().connections == 0).await;
+}
+
+#[tokio::test]
+async fn the_idle_limit_ends_an_answer_that_the_client_does_not_read() {
+    let (running, address) = start(&SidecarConfig {
+        limits: TimeLimits {
+            idle: Some(Duration::from_millis(300)),
+            ..TimeLimits::default()
+        },
+        ..config(flooding().await)
+    });
+    let mut client = connect(address).await;
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let stats = running.stats();
+    eventually("the limit", || stats.view().requests(Answer::Timeout) == 1).await;
+    eventually("the end", || stats.view().connections == 0).await;
+}
+
+/// An HTTP/2 application: never answers, or answers without end. Counts streams whose body broke off.
+async fn http2_app(flood: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let broken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&broken);
+    let address = app(move |stream| {
+        let count = Arc::clone(&count);
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let count = Arc::clone(&count);
+                tokio::spawn(async move {
+                    let mut body = request.into_body();
+                    if flood {
+                        let mut answer = respond
+                            .send_response(http::Response::new(()), false)
+                            .unwrap();
+                        while answer
+                            .send_data(Bytes::from(vec![0; 60_000]), false)
+                            .is_ok()
+                        {
+                            answer.reserve_capacity(60_000);
+                            let ready = std::future::poll_fn(|cx| answer.poll_capacity(cx)).await;
+                            if !matches!(ready, Some(Ok(_))) {
+                                break;
+                            }
+                        }
+                    }
+                    while let Some(part) = body.data().await {
+                        let Ok(part) = part else {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            break;
+                        };
+                        body.flow_control().release_capacity(part.len()).unwrap();
+                    }
+                });
+            }
+        }
+    })
+    .await;
+    (address, broken)
+}
+
+async fn http2_client(to: SocketAddr) -> h2::client::SendRequest<Bytes> {
+    let (sender, connection) = h2::client::handshake(connect(to).await).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn http2_post() -> http::Request<()> {
+    http::Request::post("http://a/").body(()).unwrap()
+}
+
+#[tokio::test]
+async fn the_total_limit_ends_an_http2_answer_that_the_client_does_not_read() {
+    let (app, broken) = http2_app(true).await;
+    let (running, address) = start(&with_total_limit(app, 300));
+    let mut client = http2_client(address).await.ready().await.unwrap();
+    let (response, _body) = client.send_request(http2_post(), false).unwrap();
+    let response = soon("head", response).await.unwrap();
+    let stats = running.stats();
+    eventually("the limit", || stats.view().requests(Answer::Timeout) == 1).await;
+    eventually("the application hears of it", || {
+        broken.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    drop(response);
+}
+
+#[tokio::test]
+async fn the_total_limit_ends_an_http2_upload_at_the_application_too() {
+    let (app, broken) = http2_app(false).await;
+    let (running, address) = start(&with_total_limit(app, 300));
+    let mut client = http2_client(address).await.ready().await.unwrap();
+    let (response, mut body) = client.send_request(http2_post(), false).unwrap();
+    body.send_data(Bytes::from_static(b"begun"), false).unwrap();
+    assert_eq!(soon("answer", response).await.unwrap().status(), 504);
+    assert_eq!(running.stats().view().requests(Answer::Timeout), 1);
+    eventually("the application hears of it", || {
+        broken.load(Ordering::SeqCst) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_within_a_request_body_is_bound_by_the_time_limit() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
+    let (app, _) = answering(switch).await;
+    let (running, address) = start(&with_total_limit(app, 300));
+    let mut client = connect(address).await;
+    let ask = "POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: raw\r\ncontent-length: 10\r\n\r\nhalf";
+    client.write_all(ask.as_bytes()).await.unwrap();
+    let stats = running.stats();
+    eventually("the end", || stats.view().requests_total() == 1).await;
+}
+
+/// The client has not sent all of its body, and still hears at once that the answer has broken off.
+#[tokio::test]
+async fn an_answer_that_breaks_off_within_an_upload_ends_at_once() {
+    let app = app(|mut stream| async move {
+        head(&mut stream).await;
+        let begun = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+    })
+    .await;
+    let (_running, address) = start(&config(app));
+    let mut client = connect(address).await;
+    let ask = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf";
+    client.write_all(ask.as_bytes()).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), rest(&mut client)).await;
+    let answer = answer.expect("the end of the answer, while the upload goes on");
+    assert!(answer.ends_with("\r\n\r\nhalf"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_content_length_that_says_it_twice_is_passed_on_once_or_refused() {
+    for fields in [
+        "content-length: 2\r\ncontent-length: 2\r\n",
+        "content-length: 2, 2\r\n",
+        "content-length: +2\r\n",
+        "content-length: 2\r\ncontent-length: 3\r\n",
+    ] {
+        let (heads, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let app = app(move |mut stream| {
+            let heads = heads.clone();
+            async move {
+                heads.send(head(&mut stream).await).unwrap();
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let (_running, address) = start(&config(app));
+        let mut client = connect(address).await;
+        let ask = format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}connection: close\r\n\r\nab");
+        client.write_all(ask.as_bytes()).await.unwrap();
+        let answer = rest(&mut client).await;
+        if answer.starts_with("HTTP/1.1 400") {
+            continue;
+        }
+        let head = soon("head", seen.recv()).await.unwrap().to_lowercase();
+        assert_eq!(
+            head.matches("content-length").count(),
+            1,
+            "{fields:?}: {head}"
+        );
+        assert!(head.contains("content-length: 2\r\n"), "{fields:?}: {head}");
+    }
+}
+
+/// It has sent the preface and nothing more: it does not even answer the ping that goes with GOAWAY.
+#[tokio::test]
+async fn an_http2_client_that_has_frozen_does_not_hold_up_the_drain() {
+    let (app, _) = http2_app(false).await;
+    let (running, address) = start(&config(app));
+    let mut client = connect(address).await;
+    client
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    // The sidecar's SETTINGS: it has seen the preface.
+    soon("settings", client.read_u8()).await.unwrap();
+    let drained = soon("drain", running.drain(Duration::ZERO, None)).await;
+    assert_eq!(drained.cut, 0);
+}
