@@ -132,6 +132,13 @@ fn prepare_http1<B>(request: &mut Request<B>, survey: Survey) -> Result<(), Refu
     }
     *request.version_mut() = Version::HTTP_11;
     if let Some(authority) = request.uri().authority() {
+        if authority.as_str().contains('@') {
+            // RFC 9110 section 4.2.4: there to mislead about the host.
+            return Err(Refusal::bad_request(
+                StatusCode::BAD_REQUEST,
+                "user information in the request target",
+            ));
+        }
         // RFC 9112 section 3.2.2: with an absolute form, the received Host is ignored.
         let host = HeaderValue::try_from(authority.as_str()).map_err(|_| {
             Refusal::bad_request(
@@ -355,6 +362,14 @@ mod tests {
             ("http2-settings", "x"),
         ]);
         assert!(!h2c.contains_key(UPGRADE) && !h2c.contains_key("http2-settings"));
+    }
+
+    #[test]
+    fn user_information_in_the_target_is_refused() {
+        let fields = [("host", "a.example")];
+        let mut request = request(Version::HTTP_11, "http://a.example@b.example/", &fields);
+        let refusal = prepare(&mut request).expect_err("it names another host");
+        assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
     }
 
     #[test]

@@ -5,12 +5,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Connections the kernel may hold until they are accepted.
 const BACKLOG: i32 = 4_096;
+
+/// How long a client may be silent before the kernel asks whether it is still there, and how often it asks then.
+/// A client that has lost its network says no goodbye, and its connection would be kept for ever.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(15);
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -35,7 +39,7 @@ pub(crate) struct Accepted {
     pub(crate) place: OwnedSemaphorePermit,
 }
 
-/// Opens the data port. Accepted sockets inherit `TCP_NODELAY`.
+/// Opens the data port. Accepted sockets inherit `TCP_NODELAY` and keep-alive.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let open = || -> io::Result<TcpListener> {
         let socket = Socket::new(
@@ -45,6 +49,10 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         )?;
         socket.set_reuse_address(true)?;
         socket.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_TIME)
+            .with_interval(KEEPALIVE_TIME);
+        socket.set_tcp_keepalive(&keepalive)?;
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
@@ -119,4 +127,24 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn accepted_sockets_send_without_delay_and_notice_clients_that_have_vanished() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
+    }
 }

@@ -148,3 +148,90 @@ pub(crate) struct Backlog {
     /// Who wants to write more.
     pub(crate) writer: Option<Waker>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Runs `test` where an outbox is, as on a worker.
+    fn on_a_worker(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap()
+            .block_on(async {
+                tokio::task::spawn_local(send_each_turn());
+                tokio::task::yield_now().await;
+                test.await;
+            });
+    }
+
+    async fn pair() -> (SharedStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, peer) = tokio::join!(listener.accept(), peer);
+        (SharedStream::new(accepted.unwrap().0), peer.unwrap())
+    }
+
+    /// Writes short messages of `byte` until the socket takes no more; returns how many bytes it took.
+    async fn fill(socket: &SharedStream, byte: u8) -> usize {
+        let message = [byte; MESSAGE_BYTES_MAX];
+        let mut taken = 0;
+        loop {
+            let mut cx = Context::from_waker(Waker::noop());
+            match socket.poll_write(&mut cx, &message) {
+                Poll::Ready(written) => taken += written.unwrap(),
+                Poll::Pending => return taken,
+            }
+            if OUTBOX.with_borrow(|outbox| outbox.bytes.len()) > OUTBOX_BYTES_MAX / 2 {
+                send_now();
+            }
+        }
+    }
+
+    fn blocked() -> usize {
+        OUTBOX.with_borrow(|outbox| outbox.blocked.len())
+    }
+
+    #[test]
+    fn a_socket_whose_connection_was_given_up_closes_though_its_peer_reads_nothing() {
+        on_a_worker(async {
+            let (socket, mut peer) = pair().await;
+            let taken = fill(&socket, b'x').await;
+            assert_eq!(blocked(), 1);
+            drop(socket);
+            send_now();
+            assert_eq!(blocked(), 0);
+            let mut read = Vec::new();
+            peer.read_to_end(&mut read).await.unwrap();
+            assert!(read.len() < taken, "what was held back is gone");
+        });
+    }
+
+    #[test]
+    fn what_waits_for_a_peer_arrives_in_order_before_what_is_written_later() {
+        on_a_worker(async {
+            let (socket, mut peer) = pair().await;
+            let short = fill(&socket, b'x').await;
+            let long = vec![b'y'; 8 * MESSAGE_BYTES_MAX];
+            let write = async {
+                let mut rest = &long[..];
+                while !rest.is_empty() {
+                    let written = std::future::poll_fn(|cx| socket.poll_write(cx, rest)).await;
+                    rest = &rest[written.unwrap()..];
+                }
+                std::future::poll_fn(|cx| socket.poll_shutdown(cx))
+                    .await
+                    .unwrap();
+            };
+            let mut read = Vec::new();
+            let (_, end) = tokio::join!(write, peer.read_to_end(&mut read));
+            end.unwrap();
+            assert_eq!(read.len(), short + long.len());
+            assert!(read[..short].iter().all(|byte| *byte == b'x'));
+            assert!(read[short..].iter().all(|byte| *byte == b'y'));
+        });
+    }
+}

@@ -401,3 +401,36 @@ async fn an_http2_client_that_has_frozen_does_not_hold_up_the_drain() {
     let drained = soon("drain", running.drain(Duration::ZERO, None)).await;
     assert_eq!(drained.cut, 0);
 }
+
+#[tokio::test]
+async fn streams_beyond_what_the_application_takes_go_on_another_connection() {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&arrived);
+    let app = app(move |stream| {
+        let count = Arc::clone(&count);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            let handshake = builder
+                .max_concurrent_streams(1)
+                .handshake::<_, Bytes>(stream);
+            let mut connection = handshake.await.unwrap();
+            let mut open = Vec::new();
+            while let Some(Ok(request)) = connection.accept().await {
+                open.push(request);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let (_running, address) = start(&config(app));
+    let mut client = http2_client(address).await;
+    let mut pending = Vec::new();
+    for expected in 1..=3 {
+        client = client.ready().await.unwrap();
+        pending.push(client.send_request(http2_post(), true).unwrap());
+        eventually("a stream that need not wait for another", || {
+            arrived.load(Ordering::SeqCst) == expected
+        })
+        .await;
+    }
+}

@@ -1,12 +1,13 @@
 //! One HTTP/2 connection to the application (cleartext, prior knowledge), shared by many requests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use http::Request;
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use crate::body::RequestBody;
@@ -25,6 +26,7 @@ pub(crate) struct Http2 {
     sender: SendRequest<RequestBody>,
     /// Clones of this, less one for the pool, are requests under way.
     streams: Rc<Cell<u32>>,
+    connection: Rc<RefCell<Connection<TokioIo<UpstreamIo>, RequestBody, LocalExecutor>>>,
 }
 
 /// A place among the streams of a connection; given back on drop.
@@ -47,20 +49,32 @@ impl Http2 {
             .handshake(io)
             .await
             .map_err(|cause| ConnectError::Handshake { app, cause })?;
+        let connection = Rc::new(RefCell::new(connection));
+        let driven = Rc::clone(&connection);
         tokio::task::spawn_local(async move {
-            if let Err(cause) = connection.await {
+            let ended = std::future::poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx));
+            if let Err(cause) = ended.await {
                 tracing::debug!(%app, %cause, "HTTP/2 connection to the application ended");
             }
         });
         Ok(Self {
             sender,
             streams: Rc::new(Cell::new(0)),
+            connection,
         })
     }
 
     /// Whether it can take another stream.
     pub(crate) fn has_room(&self) -> bool {
-        self.sender.is_ready() && self.streams.get() < STREAMS_PER_CONNECTION_MAX
+        self.sender.is_ready() && self.streams.get() < self.streams_max()
+    }
+
+    /// How many streams the application takes at once, as far as it has said.
+    fn streams_max(&self) -> u32 {
+        let taken = self.connection.borrow().current_max_send_streams();
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        // At least one, or an application that takes none would be given ever more connections.
+        taken.clamp(1, STREAMS_PER_CONNECTION_MAX)
     }
 
     /// Whether it has ended, or the application has told it to go.
