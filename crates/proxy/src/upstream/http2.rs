@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::Request;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
@@ -20,13 +21,16 @@ use crate::worker::LocalExecutor;
 /// The largest amount buffered for sending, per stream, in bytes.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+type Driven = Connection<TokioIo<UpstreamIo>, RequestBody, LocalExecutor>;
+
 /// See the module documentation.
 #[derive(Clone)]
 pub(crate) struct Http2 {
     sender: SendRequest<RequestBody>,
     /// Clones of this, less one for the pool, are requests under way.
     streams: Rc<Cell<u32>>,
-    connection: Rc<RefCell<Connection<TokioIo<UpstreamIo>, RequestBody, LocalExecutor>>>,
+    /// `None` once it has ended.
+    connection: Rc<RefCell<Option<Driven>>>,
 }
 
 /// A place among the streams of a connection; given back on drop.
@@ -49,11 +53,19 @@ impl Http2 {
             .handshake(io)
             .await
             .map_err(|cause| ConnectError::Handshake { app, cause })?;
-        let connection = Rc::new(RefCell::new(connection));
+        let connection = Rc::new(RefCell::new(Some(connection)));
         let driven = Rc::clone(&connection);
         tokio::task::spawn_local(async move {
-            let ended = std::future::poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx));
-            if let Err(cause) = ended.await {
+            let ended = std::future::poll_fn(|cx| {
+                driven
+                    .borrow_mut()
+                    .as_mut()
+                    .map_or(Poll::Ready(Ok(())), |live| Pin::new(live).poll(cx))
+            })
+            .await;
+            // Only once it is gone do requests that wait for it hear of its end.
+            drop(driven.take());
+            if let Err(cause) = ended {
                 tracing::debug!(%app, %cause, "HTTP/2 connection to the application ended");
             }
         });
@@ -71,7 +83,7 @@ impl Http2 {
 
     /// How many streams the application takes at once, as far as it has said.
     fn streams_max(&self) -> u32 {
-        let taken = self.connection.borrow().current_max_send_streams();
+        let taken = (self.connection.borrow().as_ref()).map_or(0, Driven::current_max_send_streams);
         let taken = u32::try_from(taken).unwrap_or(u32::MAX);
         // At least one, or an application that takes none would be given ever more connections.
         taken.clamp(1, STREAMS_PER_CONNECTION_MAX)
