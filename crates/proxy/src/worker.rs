@@ -388,3 +388,50 @@ pub fn default_workers() -> NonZeroUsize {
     // Knows about CPU affinity and about the quota of the control group, version 1 or 2.
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    /// As when it panics: its future is dropped before its end.
+    #[test]
+    fn a_connection_that_ends_midway_leaves_nothing_behind() {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = SidecarConfig {
+            app: any_port,
+            listen: any_port,
+            concurrency: 0,
+            queue_depth: None,
+            limits: TimeLimits::default(),
+            workers: NonZeroUsize::MIN,
+            connections_max: 1,
+        };
+        let Sidecar {
+            listener, shared, ..
+        } = Sidecar::bind(&config).unwrap();
+        runtime().unwrap().block_on(async {
+            let worker = Rc::new(Worker::new(0, shared));
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap());
+            let (accepted, _client) = tokio::join!(listener.accept(), client);
+            let (stream, remote) = accepted.unwrap();
+            let places = Arc::new(Semaphore::new(1));
+            let place = Arc::clone(&places).try_acquire_owned().unwrap();
+            worker.stats().connection_opened();
+            let served = connection::serve(
+                &worker,
+                Accepted {
+                    stream,
+                    remote,
+                    place,
+                },
+            );
+            assert_eq!(worker.connections.borrow().len(), 1);
+            drop(served);
+            assert!(worker.connections.borrow().is_empty());
+            assert_eq!(worker.stats().connections(), 0);
+            assert_eq!(places.available_permits(), 1);
+        });
+    }
+}
