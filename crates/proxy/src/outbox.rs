@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use crate::io::SharedStream;
 
 /// The longest message that goes through the outbox, in bytes. Copying a longer one costs more than is gained.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 2 * 1024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// The most bytes in the outbox; beyond, messages are written at once.
 const OUTBOX_BYTES_MAX: usize = 256 * 1024;
