@@ -58,22 +58,9 @@ bench-once:
 compare what="throughput" *arguments="": release
     "{{ target }}/release/lab" compare {{ what }} --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
 
-# Ten seconds to look at: 20 clients, an application that takes 20 ms, room for 4 at a time
-demo: release
-    #!/usr/bin/env bash
-    set -euo pipefail
-    pids=()
-    trap 'kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
-    "{{ target }}/release/lab" backend --listen 127.0.0.1:28080 & pids+=($!)
-    "{{ target }}/release/plimsoll" sidecar --app 127.0.0.1:28080 --listen 127.0.0.1:28012 \
-        --metrics-listen 127.0.0.1:29090 --concurrency 4 --queue 100 --drain-quiet 1s & pids+=($!)
-    curl -fsS --retry 50 --retry-delay 1 --retry-connrefused -o /dev/null http://127.0.0.1:28012/status/200
-    "{{ target }}/release/lab" load --url http://127.0.0.1:28012/delay/20 --connections 20 --duration 10s & load=$!
-    while kill -0 "$load" 2>/dev/null; do
-        curl -fsS http://127.0.0.1:29090/metrics | grep -E '^plimsoll_(requests_in_flight|slots_in_use|queue_depth) ' | paste -s
-        sleep 1
-    done
-    wait "$load"
+# What the README begins with; arguments go to the program, e.g. `just demo --plain`
+demo *arguments:
+    cargo run --release --locked -- demo {{ arguments }}
 
 # The sidecar from end to end as cargo tests: real sockets, real processes. `just test` has them too; here
 # the bodies that must pass through little memory are 1 GiB.

@@ -14,6 +14,13 @@ use plimsoll_limit::{Breaker, BreakerError};
 /// connection costs little memory.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// [`HEAD_BYTES_MAX`] as HTTP/2 settings want it.
+pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+const _: () = assert!(HEADER_LIST_BYTES_MAX as usize == HEAD_BYTES_MAX);
+
+/// The largest amount buffered for sending, per HTTP/2 stream, in bytes.
+pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a client may take to send a complete request head once it has begun.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 

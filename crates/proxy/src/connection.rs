@@ -26,6 +26,7 @@ use crate::listen::Accepted;
 use crate::refusal::Refusal;
 use crate::sidecar;
 use crate::tunnel::Tunnel;
+use crate::waker;
 use crate::worker::Worker;
 
 /// What a client that speaks HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
@@ -82,6 +83,24 @@ enum Stopped {
     Broken,
     /// Nothing has happened for a while.
     Parked { unread: Bytes },
+}
+
+/// How long a state may last.
+#[derive(Debug, Default)]
+struct Patience(Option<Pin<Box<Sleep>>>);
+
+impl Patience {
+    /// Ready when `holds` has been true at every poll for `time`.
+    fn poll(&mut self, holds: bool, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if !holds {
+            self.0 = None;
+            return Poll::Pending;
+        }
+        let timer = self
+            .0
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        timer.as_mut().poll(cx)
+    }
 }
 
 /// What everything on one connection shares.
@@ -221,9 +240,7 @@ impl ClientConnection {
     /// Tells the connection to end.
     pub(crate) fn bid(&self, farewell: Farewell) {
         self.farewell.set(self.farewell.get().max(farewell));
-        if let Some(task) = &*self.task.borrow() {
-            task.wake_by_ref();
-        }
+        self.wake();
     }
 
     /// Waits for `place`, and gives the connection up if the client hangs up meanwhile.
@@ -312,15 +329,10 @@ impl ClientConnection {
     }
 
     async fn carry_http1(self: &Rc<Self>, prefix: Bytes) -> Stopped {
-        let io = TokioIo::new(DownstreamIo::new(
-            self.socket.clone(),
-            prefix,
-            Observer(Rc::clone(self)),
-        ));
         let service = service_fn(|request| sidecar::carry(self, request));
-        let mut http1 = self.worker.http1.serve_connection(io, service);
+        let mut http1 = self.worker.http1.serve_connection(self.io(prefix), service);
         let mut told = false;
-        let mut head_patience = None;
+        let mut patience = Patience::default();
         let why = std::future::poll_fn(|cx| {
             self.remember_task(cx);
             if self.farewell.get() == Farewell::Cut {
@@ -339,8 +351,9 @@ impl ClientConnection {
                     Poll::Ready(Why::Broken)
                 }
                 Poll::Pending if self.may_park() => Poll::Ready(Why::Unused),
-                Poll::Pending => self
-                    .poll_head_patience(&mut head_patience, cx)
+                // A head that has begun must come to its end in time.
+                Poll::Pending => patience
+                    .poll(self.head_begun.get(), HEAD_TIME_MAX, cx)
                     .map(|()| Why::Broken),
             }
         })
@@ -383,9 +396,7 @@ impl ClientConnection {
             Usage::Used if is_idle => self.usage.set(Usage::Unused),
             Usage::Unused if is_idle => {
                 self.usage.set(Usage::Park);
-                if let Some(task) = &*self.task.borrow() {
-                    task.wake_by_ref();
-                }
+                self.wake();
             }
             _ => {}
         }
@@ -400,16 +411,11 @@ impl ClientConnection {
     }
 
     async fn serve_http2(self: &Rc<Self>, prefix: Bytes) {
-        let io = TokioIo::new(DownstreamIo::new(
-            self.socket.clone(),
-            prefix,
-            Observer(Rc::clone(self)),
-        ));
         let connection = Rc::clone(self);
         let service = service_fn(move |request| sidecar::carry(&connection, request));
-        let mut http2 = pin!(self.worker.http2.serve_connection(io, service));
+        let mut http2 = pin!(self.worker.http2.serve_connection(self.io(prefix), service));
         let mut told = false;
-        let mut patience = None;
+        let mut patience = Patience::default();
         let served = std::future::poll_fn(|cx| {
             self.remember_task(cx);
             if self.farewell.get() == Farewell::Cut {
@@ -420,7 +426,12 @@ impl ClientConnection {
                 http2.as_mut().graceful_shutdown();
             }
             match http2.as_mut().poll(cx) {
-                Poll::Pending => self.poll_http2_patience(&mut patience, cx).map(Ok),
+                // The HTTP library waits for the answer to its last ping, which a frozen client never gives.
+                Poll::Pending => {
+                    let is_over =
+                        self.farewell.get() >= Farewell::Close && self.in_flight.get() == 0;
+                    patience.poll(is_over, GOODBYE_TIME_MAX, cx).map(Ok)
+                }
                 ended @ Poll::Ready(_) => ended,
             }
         })
@@ -430,23 +441,6 @@ impl ClientConnection {
         }
     }
 
-    /// Ready when a client that has nothing in flight does not say goodbye in [`GOODBYE_TIME_MAX`]: the HTTP
-    /// library waits for the answer to its last ping.
-    fn poll_http2_patience(
-        &self,
-        patience: &mut Option<Pin<Box<Sleep>>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        if self.farewell.get() < Farewell::Close || self.in_flight.get() > 0 {
-            *patience = None;
-            return Poll::Pending;
-        }
-        patience
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(GOODBYE_TIME_MAX)))
-            .as_mut()
-            .poll(cx)
-    }
-
     /// Whether it has been told to end and owes no answer. The HTTP library would wait for the rest of a head.
     /// It has taken the last answer, but the client may not have.
     fn may_close(&self, cx: &mut Context<'_>) -> bool {
@@ -454,22 +448,6 @@ impl ClientConnection {
             && self.in_flight.get() == 0
             && !self.unflushed.get()
             && self.socket.poll_sent(cx).is_ready()
-    }
-
-    /// Ready when a head that has begun does not come to its end in [`HEAD_TIME_MAX`].
-    fn poll_head_patience(
-        &self,
-        patience: &mut Option<Pin<Box<Sleep>>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        if !self.head_begun.get() {
-            *patience = None;
-            return Poll::Pending;
-        }
-        patience
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIME_MAX)))
-            .as_mut()
-            .poll(cx)
     }
 
     /// Reads and throws away what the client still sends, until it stops.
@@ -512,10 +490,20 @@ impl ClientConnection {
     }
 
     fn remember_task(&self, cx: &Context<'_>) {
-        let mut task = self.task.borrow_mut();
-        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            *task = Some(cx.waker().clone());
+        waker::remember(&mut self.task.borrow_mut(), cx);
+    }
+
+    /// Has the connection looked at by its task.
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
         }
+    }
+
+    /// The socket as the HTTP library is given it.
+    fn io(self: &Rc<Self>, prefix: Bytes) -> TokioIo<DownstreamIo<Observer>> {
+        let observer = Observer(Rc::clone(self));
+        TokioIo::new(DownstreamIo::new(self.socket.clone(), prefix, observer))
     }
 
     /// What is sent in place of the HTTP library's own answer to a malformed head.

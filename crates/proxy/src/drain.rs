@@ -91,7 +91,7 @@ impl Running {
             let _ended_by_itself = stop.send(ended);
             let _ended = end.await;
         }
-        self.finish(limit).await;
+        self.finish_within(limit.unwrap_or(Duration::MAX)).await;
         let cut = self.open();
         if cut > 0 {
             self.tell(Farewell::Cut);
@@ -117,10 +117,6 @@ impl Running {
             }
             tokio::time::sleep_until(self.shared.clock.instant(until)).await;
         }
-    }
-
-    async fn finish(&self, limit: Option<Duration>) {
-        self.finish_within(limit.unwrap_or(Duration::MAX)).await;
     }
 
     async fn finish_within(&self, limit: Duration) {

@@ -57,14 +57,9 @@ impl Exchange {
         }
     }
 
-    /// It may run. `waited` tells that it was in the queue until now.
-    pub(crate) fn run(&mut self, slot: Option<Slot>, waited: bool) {
+    /// It may run, since it arrived or has left the queue.
+    pub(crate) fn run(&mut self, slot: Option<Slot>, since: Tick) {
         self.slot = slot;
-        let since = if waited {
-            self.connection.worker().shared.clock.now()
-        } else {
-            self.began
-        };
         self.running_since = Some(since);
     }
 

@@ -46,12 +46,8 @@ impl InlineWaker {
         cx: &Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        {
-            let mut task = self.task.lock();
-            if !task.will_wake(cx.waker()) {
-                task.clone_from(cx.waker());
-            }
-        }
+        // Costs nothing if it is the same task as last time.
+        self.task.lock().clone_from(cx.waker());
         let mut inline_cx = Context::from_waker(inline);
         for _ in 0..TURNS_MAX {
             self.state.store(POLLING, Ordering::SeqCst);

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::outbox::{self, Backlog};
+use crate::waker;
 
 /// A socket that the HTTP library owns and others may look at.
 #[derive(Debug, Clone)]
@@ -191,7 +192,7 @@ impl Backlog {
         if self.bytes.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.writer = Some(cx.waker().clone());
+        waker::remember(&mut self.writer, cx);
         Poll::Pending
     }
 }

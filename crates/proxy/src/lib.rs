@@ -36,6 +36,7 @@ mod stats;
 mod throttle;
 mod tunnel;
 mod upstream;
+mod waker;
 mod worker;
 
 pub use clock::MonotonicClock;

@@ -14,6 +14,7 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 
 use crate::io::SharedStream;
+use crate::waker;
 
 /// The longest message that goes through the outbox, in bytes. Copying a longer one costs more than is gained.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -94,13 +95,7 @@ pub(crate) fn send_now() {
 pub(crate) async fn send_each_turn() {
     let sending = std::future::poll_fn(|cx| {
         OUTBOX.with_borrow_mut(|outbox| {
-            if !outbox
-                .sender
-                .as_ref()
-                .is_some_and(|sender| sender.will_wake(cx.waker()))
-            {
-                outbox.sender = Some(cx.waker().clone());
-            }
+            waker::remember(&mut outbox.sender, cx);
             outbox.send(cx);
         });
         Poll::<()>::Pending

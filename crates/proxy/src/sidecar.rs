@@ -9,7 +9,7 @@ use std::task::Poll;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use plimsoll_limit::Entry;
+use plimsoll_limit::{Breaker, Entry};
 use plimsoll_meter::Clock;
 use plimsoll_wire::{Answer, ProxyError};
 
@@ -84,16 +84,16 @@ async fn hold_and_forward(
 ) -> Result<Answered, Refusal> {
     let connection = Rc::clone(exchange.connection());
     let worker = connection.worker();
-    let mut now = exchange.began();
-    match worker
+    let entry = worker
         .shared
         .breaker
         .as_ref()
-        .map(plimsoll_limit::Breaker::enter)
-    {
-        None => exchange.run(None, false),
-        Some(Ok(Entry::Running(slot))) => exchange.run(Some(slot), false),
-        Some(Ok(Entry::Waiting(place))) => {
+        .map(Breaker::enter)
+        .transpose();
+    let (slot, since) = match entry.map_err(|_full| Refusal::queue_full())? {
+        None => (None, exchange.began()),
+        Some(Entry::Running(slot)) => (Some(slot), exchange.began()),
+        Some(Entry::Waiting(place)) => {
             let has_body = outgoing
                 .as_ref()
                 .is_some_and(|request| !request.body().is_empty());
@@ -102,12 +102,11 @@ async fn hold_and_forward(
             } else {
                 place.await
             };
-            exchange.run(Some(slot), true);
-            now = worker.shared.clock.now();
+            (Some(slot), worker.shared.clock.now())
         }
-        Some(Err(_full)) => return Err(Refusal::queue_full()),
-    }
-    forward(worker, outgoing, now).await
+    };
+    exchange.run(slot, since);
+    forward(worker, outgoing, since).await
 }
 
 /// Runs `attempt` until a time limit passes.

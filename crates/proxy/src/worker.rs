@@ -21,8 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::body::OpenAnswers;
 use crate::clock::MonotonicClock;
 use crate::config::{
-    ConfigError, HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, SidecarConfig, TimeLimits,
-    UPSTREAM_IDLE_COUNT_MAX,
+    ConfigError, HEAD_BYTES_MAX, HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES_MAX,
+    STREAMS_PER_CONNECTION_MAX, SidecarConfig, TimeLimits, UPSTREAM_IDLE_COUNT_MAX,
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
@@ -38,9 +38,6 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(200);
 
 /// How often a worker without connections looks whether it has some.
 const SWEEP_PERIOD_WITHOUT_CONNECTIONS: Duration = Duration::from_secs(2);
-
-/// The largest amount buffered for sending, per HTTP/2 stream, in bytes.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What all workers share: atomics, and what never changes.
 #[derive(Debug)]
@@ -291,7 +288,7 @@ impl Worker {
         let mut http2 = http2::Builder::new(LocalExecutor);
         http2
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .auto_date_header(false);
         Self {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::connection::ClientConnection;
+use crate::waker;
 
 /// How long the application may think about `Expect: 100-continue` before the body is sent anyway.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -75,13 +76,7 @@ impl BodyLink {
         if self.stopped.get() {
             return Poll::Ready(());
         }
-        let mut reader = self.reader.borrow_mut();
-        if !reader
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
-            *reader = Some(cx.waker().clone());
-        }
+        waker::remember(&mut self.reader.borrow_mut(), cx);
         Poll::Pending
     }
 }

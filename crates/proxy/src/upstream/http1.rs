@@ -34,8 +34,6 @@ pub(crate) struct Http1 {
     inline_waker: Waker,
     /// When it was last put back.
     pub(crate) idle_since: Tick,
-    /// It has carried a request before.
-    pub(crate) reused: bool,
 }
 
 /// The answer to come, or the request back if it was never written.
@@ -63,7 +61,6 @@ impl Http1 {
             inline_waker: Waker::from(Arc::clone(&inline)),
             inline,
             idle_since: Tick::ZERO,
-            reused: false,
         }))
     }
 

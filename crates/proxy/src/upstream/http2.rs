@@ -12,14 +12,11 @@ use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use crate::body::RequestBody;
-use crate::config::{HEAD_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
+use crate::config::{HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
 use crate::io::{SharedStream, UpstreamIo};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::http1::Answer;
 use crate::worker::LocalExecutor;
-
-/// The largest amount buffered for sending, per stream, in bytes.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 type Driven = Connection<TokioIo<UpstreamIo>, RequestBody, LocalExecutor>;
 
@@ -49,7 +46,7 @@ impl Http2 {
         let io = TokioIo::new(UpstreamIo::new(SharedStream::new(connect(app).await?)));
         let (sender, connection) = Builder::new(LocalExecutor)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .handshake(io)
             .await
             .map_err(|cause| ConnectError::Handshake { app, cause })?;

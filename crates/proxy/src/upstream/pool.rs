@@ -39,7 +39,6 @@ impl Lease {
         if self.connection.is_free() {
             self.connection.forget_task();
             self.connection.idle_since = now;
-            self.connection.reused = true;
             let mut idle = self.pool.idle.borrow_mut();
             if idle.len() < self.pool.idle_max {
                 idle.push(self.connection);
