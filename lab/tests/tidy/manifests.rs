@@ -11,14 +11,21 @@ use crate::tree::{File, Finding};
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("plimsoll-meter", &[]),
     ("plimsoll-limit", &[]),
+    ("plimsoll-balance", &["plimsoll-limit", "plimsoll-meter"]),
     ("plimsoll-wire", &["plimsoll-meter"]),
     (
         "plimsoll-proxy",
-        &["plimsoll-limit", "plimsoll-meter", "plimsoll-wire"],
+        &[
+            "plimsoll-balance",
+            "plimsoll-limit",
+            "plimsoll-meter",
+            "plimsoll-wire",
+        ],
     ),
     (
         "plimsoll",
         &[
+            "plimsoll-balance",
             "plimsoll-limit",
             "plimsoll-meter",
             "plimsoll-proxy",
@@ -28,6 +35,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "plimsoll-lab",
         &[
+            "plimsoll-balance",
             "plimsoll-limit",
             "plimsoll-meter",
             "plimsoll-proxy",

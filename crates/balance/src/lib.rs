@@ -1,0 +1,1 @@
+//! Chooses the endpoint that will answer best.
