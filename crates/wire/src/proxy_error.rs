@@ -1,6 +1,6 @@
 //! Why a request failed, in the words of RFC 9209.
 
-/// A failure that a sidecar can meet, named as RFC 9209 (section 2.3) names it.
+/// A failure that Plimsoll can meet, named as RFC 9209 (section 2.3) names it.
 ///
 /// The same words are the label values of `plimsoll_request_errors_total` and
 /// the `error` parameter of the `Proxy-Status` header, so that a client's log
@@ -9,6 +9,9 @@
 /// between a sidecar and an application on the same host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProxyError {
+    /// No route leads anywhere for the request's host and path: only a gateway
+    /// can meet this.
+    DestinationNotFound,
     /// The application is known not to be ready, so no attempt was made.
     DestinationUnavailable,
     /// The application's port refused the connection: nothing listens there.
@@ -44,10 +47,11 @@ pub enum ProxyError {
 impl ProxyError {
     /// How many errors there are: the length of an array indexed by
     /// [`ProxyError::index`].
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// Every error, in the order of [`ProxyError::index`].
     pub const ALL: [Self; Self::COUNT] = [
+        Self::DestinationNotFound,
         Self::DestinationUnavailable,
         Self::ConnectionRefused,
         Self::ConnectionTerminated,
@@ -74,6 +78,7 @@ impl ProxyError {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::DestinationNotFound => "destination_not_found",
             Self::DestinationUnavailable => "destination_unavailable",
             Self::ConnectionRefused => "connection_refused",
             Self::ConnectionTerminated => "connection_terminated",
