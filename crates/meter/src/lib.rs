@@ -10,6 +10,7 @@
 //!   it last asked, and gets a [`ConcurrencyReport`]. There may be many, each
 //!   with its own rhythm: one for an autoscaler, one for a scrape.
 //! - [`Histogram`] sorts durations into buckets fit for Prometheus.
+//! - [`Ewma`] is a mean that forgets, [`PeakEwma`] a peak that decays.
 //! - [`Tick`] is a point in time, and [`Clock`] is where it comes from.
 //!
 //! The crate reads no clock, does no I/O, starts no thread and logs nothing.
@@ -63,9 +64,13 @@
 mod cell;
 mod clock;
 mod concurrency;
+mod decay;
+mod ewma;
 mod guard;
 mod histogram;
+mod peak_ewma;
 mod report;
+mod sample;
 mod snapshot;
 mod sync;
 mod tick;
@@ -75,8 +80,12 @@ mod loom_tests;
 
 pub use clock::{Clock, ManualClock};
 pub use concurrency::{ConcurrencyMeter, InFlight, Source};
+pub use decay::{Decay, DecayError};
+pub use ewma::{Average, Ewma};
 pub use guard::RequestGuard;
 pub use histogram::{Histogram, HistogramError, REQUEST_TIME_BOUNDS};
+pub use peak_ewma::PeakEwma;
 pub use report::{ConcurrencyReport, Reporter};
+pub use sample::Sample;
 pub use snapshot::{BoundsDiffer, HistogramSnapshot};
 pub use tick::Tick;

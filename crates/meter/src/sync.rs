@@ -28,6 +28,10 @@ mod model {
             *self.0.lock().expect("no holder of this lock can panic")
         }
 
+        pub(crate) fn store(&self, value: u128, _: Ordering) {
+            *self.0.lock().expect("no holder of this lock can panic") = value;
+        }
+
         pub(crate) fn compare_exchange_weak(
             &self,
             current: u128,
