@@ -1,6 +1,7 @@
 //! One client connection: which protocol it speaks, how it is served, how it ends.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use plimsoll_meter::{Clock, Tick};
@@ -19,6 +21,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use crate::body::ResponseBody;
 use crate::config::HEAD_TIME_MAX;
 use crate::headers;
 use crate::io::{DownstreamIo, SharedStream, WireObserver};
@@ -27,7 +30,7 @@ use crate::refusal::Refusal;
 use crate::sidecar;
 use crate::tunnel::Tunnel;
 use crate::waker;
-use crate::worker::Worker;
+use crate::worker::{Path, Worker};
 
 /// What a client that speaks HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -148,7 +151,7 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
         let _registration = registration;
         if let Ok(Some(prefix)) = Box::pin(connection.detect()).await {
             if connection.is_http2() {
-                Box::pin(connection.serve_http2(prefix)).await;
+                connection.serve_http2(prefix).await;
             } else {
                 connection.serve_http1(prefix).await;
             }
@@ -302,7 +305,12 @@ impl ClientConnection {
     async fn serve_http1(self: &Rc<Self>, mut prefix: Bytes) {
         loop {
             // In a box, so that a parked connection gives the room back.
-            let stopped = Box::pin(self.carry_http1(prefix)).await;
+            let stopped = match &self.worker.path {
+                Path::Sidecar(app) => {
+                    Box::pin(self.carry_http1(prefix, |request| sidecar::carry(app, self, request)))
+                        .await
+                }
+            };
             let tunnel = self.tunnel.borrow_mut().take();
             match (stopped, tunnel) {
                 (Stopped::Parked { unread }, _) => {
@@ -328,9 +336,16 @@ impl ClientConnection {
         }
     }
 
-    async fn carry_http1(self: &Rc<Self>, prefix: Bytes) -> Stopped {
-        let service = service_fn(|request| sidecar::carry(self, request));
-        let mut http1 = self.worker.http1.serve_connection(self.io(prefix), service);
+    async fn carry_http1<F>(
+        self: &Rc<Self>,
+        prefix: Bytes,
+        carry: impl Fn(Request<Incoming>) -> F,
+    ) -> Stopped
+    where
+        F: Future<Output = Result<Response<ResponseBody>, Infallible>>,
+    {
+        let io = self.io(prefix);
+        let mut http1 = self.worker.http1.serve_connection(io, service_fn(carry));
         let mut told = false;
         let mut patience = Patience::default();
         let why = std::future::poll_fn(|cx| {
@@ -412,8 +427,24 @@ impl ClientConnection {
 
     async fn serve_http2(self: &Rc<Self>, prefix: Bytes) {
         let connection = Rc::clone(self);
-        let service = service_fn(move |request| sidecar::carry(&connection, request));
-        let mut http2 = pin!(self.worker.http2.serve_connection(self.io(prefix), service));
+        match &self.worker.path {
+            Path::Sidecar(app) => {
+                let app = Rc::clone(app);
+                let carry = move |request| sidecar::carry(&app, &connection, request);
+                Box::pin(self.carry_http2(prefix, carry)).await;
+            }
+        }
+    }
+
+    async fn carry_http2<F>(
+        self: &Rc<Self>,
+        prefix: Bytes,
+        carry: impl Fn(Request<Incoming>) -> F + 'static,
+    ) where
+        F: Future<Output = Result<Response<ResponseBody>, Infallible>> + 'static,
+    {
+        let io = self.io(prefix);
+        let mut http2 = pin!(self.worker.http2.serve_connection(io, service_fn(carry)));
         let mut told = false;
         let mut patience = Patience::default();
         let served = std::future::poll_fn(|cx| {

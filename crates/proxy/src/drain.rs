@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::MonotonicClock;
 use crate::connection::Farewell;
 use crate::stats::{StatsView, WorkerStats};
-use crate::worker::{Command, Shared};
+use crate::worker::{Command, Role, Shared};
 
 /// How often the drain looks whether everything has finished.
 const POLL_PERIOD: Duration = Duration::from_millis(10);
@@ -68,7 +68,8 @@ impl Running {
     /// Its breaker, if concurrency is limited.
     #[must_use]
     pub fn breaker(&self) -> Option<&Breaker> {
-        self.shared.breaker.as_ref()
+        let Role::Sidecar { breaker, .. } = &self.shared.role;
+        breaker.as_ref()
     }
 
     /// A view of its counters that can be read from anywhere, as long as wanted.

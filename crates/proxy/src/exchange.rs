@@ -22,6 +22,14 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<ProxyError>,
 }
 
+/// What a request that runs holds.
+#[derive(Debug)]
+pub(crate) enum Hold {
+    Nothing,
+    /// One of the breaker's slots.
+    Slot(Slot),
+}
+
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -30,7 +38,7 @@ pub(crate) struct Exchange {
     began: Tick,
     /// When the request could run: `began`, unless it waited in the queue.
     running_since: Option<Tick>,
-    slot: Option<Slot>,
+    hold: Hold,
     /// `None` if it has no body.
     body: Option<Rc<BodyLink>>,
     /// `None` until the answer is complete: a request dropped before was left by its client.
@@ -50,7 +58,7 @@ impl Exchange {
             source,
             began,
             running_since: None,
-            slot: None,
+            hold: Hold::Nothing,
             body: None,
             outcome: None,
             ended: None,
@@ -58,8 +66,8 @@ impl Exchange {
     }
 
     /// It may run, since it arrived or has left the queue.
-    pub(crate) fn run(&mut self, slot: Option<Slot>, since: Tick) {
-        self.slot = slot;
+    pub(crate) fn run(&mut self, hold: Hold, since: Tick) {
+        self.hold = hold;
         self.running_since = Some(since);
     }
 
@@ -145,7 +153,9 @@ impl Drop for Exchange {
         let outcome = self.outcome();
         let worker = self.connection.worker();
         let now = self.ended.unwrap_or_else(|| worker.shared.clock.now());
-        drop(self.slot.take());
+        if let Hold::Slot(slot) = std::mem::replace(&mut self.hold, Hold::Nothing) {
+            drop(slot);
+        }
         worker.shared.meter.leave(worker.index, self.source, now);
         let stats = worker.stats();
         stats.count_request(outcome.answer);

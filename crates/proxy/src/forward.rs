@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::body::RequestBody;
 use crate::headers;
 use crate::refusal::Refusal;
-use crate::upstream::{ConnectError, Lease, StreamGuard};
+use crate::upstream::{ConnectError, Lease, Pool, StreamGuard};
 use crate::worker::Worker;
 
 /// How long the application may take to read the rest of a request that it has answered.
@@ -43,21 +43,34 @@ pub(crate) enum Carrier {
 /// The head of the application's answer and what carries the rest.
 pub(crate) type Answered = (Response<Incoming>, Carrier);
 
-/// Sends what is in `outgoing` to the application. `now` is the latest reading of the clock.
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct NoAnswer {
+    pub(crate) refusal: Refusal,
+    /// The application has said that it did not look at the request, so that any may be repeated. It has not
+    /// got a byte of what is still in its place.
+    #[expect(dead_code, reason = "the gateway's retries ask for it")]
+    pub(crate) is_unprocessed: bool,
+}
+
+/// Sends what is in `outgoing` on a connection of `pool`. `now` is the latest reading of the clock.
+///
+/// After a failure the request is in its place again if not a byte of it was accepted.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
     outgoing: &mut Option<Request<RequestBody>>,
     now: Tick,
-) -> Result<Answered, Refusal> {
+) -> Result<Answered, NoAnswer> {
     if outgoing.as_ref().map(Request::version) == Some(Version::HTTP_2) {
-        return Box::pin(over_http2(worker, outgoing)).await;
+        return Box::pin(over_http2(pool, outgoing)).await;
     }
-    let mut reused = worker.pool.reuse(now);
+    let mut reused = pool.reuse(now);
     loop {
         let is_fresh = reused.is_none();
         let lease = match reused.take() {
             Some(lease) => lease,
-            None => Box::pin(connect(worker)).await?,
+            None => Box::pin(pool.connect()).await.map_err(unreachable)?,
         };
         match over_http1(worker, lease, outgoing).await {
             Ok(answered) => return Ok(answered),
@@ -68,7 +81,14 @@ pub(crate) async fn forward(
     }
 }
 
-fn no_answer(cause: &hyper::Error) -> Refusal {
+fn no_answer(cause: &hyper::Error) -> NoAnswer {
+    NoAnswer {
+        refusal: refusal(cause),
+        is_unprocessed: is_refused_stream(cause),
+    }
+}
+
+fn refusal(cause: &hyper::Error) -> Refusal {
     let (word, text) = if cause.is_parse_too_large() {
         (
             ProxyError::HttpResponseHeaderSectionSize,
@@ -99,20 +119,29 @@ fn put_back(
 
 /// Whether the peer has broken the rules of HTTP/2, and not just ended a stream or the connection.
 fn breaks_http2(cause: &hyper::Error) -> bool {
-    let h2 = cause.source().and_then(|cause| cause.downcast_ref());
-    h2.is_some_and(h2::Error::is_library)
+    http2_cause(cause).is_some_and(h2::Error::is_library)
 }
 
-fn unreachable(error: &ConnectError) -> Refusal {
-    Refusal::upstream(error.word(), error.to_string())
+/// Whether the peer has turned the stream away before it looked at it (RFC 9113 section 8.7).
+fn is_refused_stream(cause: &hyper::Error) -> bool {
+    http2_cause(cause).is_some_and(|cause| {
+        cause.is_reset() && cause.is_remote() && cause.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
 }
 
-async fn connect(worker: &Rc<Worker>) -> Result<Lease, Refusal> {
-    worker
-        .pool
-        .connect()
-        .await
-        .map_err(|error| unreachable(&error))
+fn http2_cause(cause: &hyper::Error) -> Option<&h2::Error> {
+    cause.source().and_then(|cause| cause.downcast_ref())
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is given to map_err as it is"
+)]
+fn unreachable(error: ConnectError) -> NoAnswer {
+    NoAnswer {
+        refusal: Refusal::upstream(error.word(), error.to_string()),
+        is_unprocessed: true,
+    }
 }
 
 async fn over_http1(
@@ -219,13 +248,12 @@ fn hold_body(request: &mut Request<RequestBody>) {
 }
 
 async fn over_http2(
-    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
     outgoing: &mut Option<Request<RequestBody>>,
-) -> Result<Answered, Refusal> {
+) -> Result<Answered, NoAnswer> {
     let mut is_retry = false;
     loop {
-        let connection = worker.pool.http2().await;
-        let mut connection = connection.map_err(|error| unreachable(&error))?;
+        let mut connection = pool.http2().await.map_err(unreachable)?;
         let stream = connection.stream();
         match connection.send(take(outgoing)).await {
             Ok(response) => return Ok((response, Carrier::Stream { _stream: stream })),

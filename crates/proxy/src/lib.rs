@@ -17,6 +17,7 @@
 //! nothing on the path but atomics. The rejected alternative, one work-stealing runtime, costs about a tenth
 //! more CPU per request and makes every piece of connection state need a lock.
 
+mod answer;
 mod body;
 mod clock;
 mod config;
@@ -31,6 +32,7 @@ mod io;
 mod listen;
 mod outbox;
 mod refusal;
+mod server;
 mod sidecar;
 mod stats;
 mod throttle;
@@ -43,5 +45,5 @@ pub use clock::MonotonicClock;
 pub use config::{ConfigError, SidecarConfig, TimeLimits};
 pub use drain::{DrainOutcome, Running, Stats};
 pub use listen::BindError;
+pub use server::{Sidecar, SidecarError, default_workers};
 pub use stats::{StatsView, WorkerStats};
-pub use worker::{Sidecar, SidecarError, default_workers};

@@ -2,9 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,23 +10,22 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use plimsoll_limit::Breaker;
-use plimsoll_meter::{Clock, ConcurrencyMeter};
+use plimsoll_meter::{Clock, ConcurrencyMeter, Tick};
 use slab::Slab;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::body::OpenAnswers;
 use crate::clock::MonotonicClock;
 use crate::config::{
-    ConfigError, HEAD_BYTES_MAX, HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES_MAX,
-    STREAMS_PER_CONNECTION_MAX, SidecarConfig, TimeLimits, UPSTREAM_IDLE_COUNT_MAX,
+    HEAD_BYTES_MAX, HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX,
+    TimeLimits, UPSTREAM_IDLE_COUNT_MAX,
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
-use crate::drain::Running;
-use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
+use crate::listen::{Accepted, StopAccepting, accept_until};
 use crate::outbox;
+use crate::sidecar::Application;
 use crate::stats::WorkerStats;
 use crate::throttle::LogThrottle;
 use crate::upstream::Pool;
@@ -44,12 +41,27 @@ const SWEEP_PERIOD_WITHOUT_CONNECTIONS: Duration = Duration::from_secs(2);
 pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) meter: Arc<ConcurrencyMeter>,
-    pub(crate) breaker: Option<Breaker>,
-    pub(crate) limits: TimeLimits,
     pub(crate) stats: Box<[WorkerStats]>,
     /// When the last request arrived, in nanoseconds; kept only while draining.
     pub(crate) last_arrival: AtomicU64,
-    app: SocketAddr,
+    pub(crate) role: Role,
+}
+
+/// What becomes of requests.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// They go to one application.
+    Sidecar {
+        app: SocketAddr,
+        breaker: Option<Breaker>,
+        limits: TimeLimits,
+    },
+}
+
+/// A worker's own part of its role.
+#[derive(Debug)]
+pub(crate) enum Path {
+    Sidecar(Rc<Application>),
 }
 
 /// What everything on one worker shares.
@@ -57,7 +69,7 @@ pub(crate) struct Shared {
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pool: Rc<Pool>,
+    pub(crate) path: Path,
     pub(crate) spare_timers: Rc<SpareTimers>,
     pub(crate) throttle: LogThrottle,
     pub(crate) open_answers: OpenAnswers,
@@ -93,159 +105,12 @@ where
     }
 }
 
-/// A bound data port, not yet served.
-#[derive(Debug)]
-pub struct Sidecar {
-    listener: TcpListener,
+/// The life of a worker.
+pub(crate) async fn run(
+    index: usize,
     shared: Arc<Shared>,
-    connections_max: usize,
-}
-
-impl Sidecar {
-    /// Binds the data port of `config`. Connections queue in the kernel until [`Sidecar::start`].
-    ///
-    /// # Errors
-    /// A configuration out of range, or a port that cannot be opened.
-    pub fn bind(config: &SidecarConfig) -> Result<Self, SidecarError> {
-        let breaker = config.breaker()?;
-        let listener = bind(config.listen)?;
-        let shared = Arc::new(Shared {
-            clock: MonotonicClock::start(),
-            meter: Arc::new(ConcurrencyMeter::new(config.workers)),
-            breaker,
-            limits: config.limits,
-            stats: (0..config.workers.get())
-                .map(|_| WorkerStats::new())
-                .collect(),
-            last_arrival: AtomicU64::new(0),
-            app: config.app,
-        });
-        Ok(Self {
-            listener,
-            shared,
-            connections_max: config.connections_max,
-        })
-    }
-
-    /// The address that clients connect to, with the real port if 0 was asked for.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Starts the workers.
-    ///
-    /// # Errors
-    /// If a thread or its runtime cannot be made.
-    pub fn start(self) -> io::Result<Running> {
-        let workers = self.shared.stats.len();
-        let mut commands = Vec::with_capacity(workers);
-        let mut threads = Vec::with_capacity(workers);
-        for index in 0..workers {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            let shared = Arc::clone(&self.shared);
-            let (ended, end) = oneshot::channel();
-            std::thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(move || {
-                    let served =
-                        runtime().map(|runtime| runtime.block_on(run(index, shared, receiver)));
-                    if let Err(cause) = served {
-                        tracing::error!(%cause, worker = index, "a worker could not start");
-                    }
-                    // Nobody waits if the process is going down at once.
-                    let _nobody = ended.send(());
-                })?;
-            commands.push(sender);
-            threads.push(end);
-        }
-        let (stop, stopped) = oneshot::channel();
-        let places = Arc::new(Semaphore::new(self.connections_max));
-        if workers == 1 {
-            // The only worker accepts for itself: no connection changes threads.
-            let accept = Command::Accept(self.listener, places, stopped);
-            commands[0]
-                .send(accept)
-                .map_err(|_| io::Error::other("the worker could not start"))?;
-        } else {
-            accept_for_all(
-                self.listener,
-                places,
-                stopped,
-                commands.clone(),
-                Arc::clone(&self.shared),
-            )?;
-        }
-        Ok(Running::new(self.shared, commands, threads, stop))
-    }
-}
-
-/// The sidecar could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SidecarError {
-    /// The configuration is out of range.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The data port could not be opened.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-}
-
-fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build_local(LocalOptions::default())
-}
-
-/// Accepts on a thread of its own and gives each connection to the worker with the fewest.
-///
-/// The kernel's own spreading (`SO_REUSEPORT`) hashes addresses, and puts a few busy HTTP/2 connections on one
-/// worker as often as not.
-fn accept_for_all(
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-    stopped: StopAccepting,
-    commands: Vec<mpsc::UnboundedSender<Command>>,
-    shared: Arc<Shared>,
-) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("accept".to_owned())
-        .spawn(move || {
-            let hand_over = |Accepted {
-                                 stream,
-                                 remote,
-                                 place,
-                             }| {
-                let Ok(stream) = stream.into_std() else {
-                    return;
-                };
-                let least =
-                    (0..commands.len()).min_by_key(|index| shared.stats[*index].connections());
-                let index = least.unwrap_or(0);
-                shared.stats[index].connection_opened();
-                // A worker that has ended has nobody to serve; the connection closes.
-                if commands[index]
-                    .send(Command::Serve(stream, remote, place))
-                    .is_err()
-                {
-                    shared.stats[index].connection_closed();
-                }
-            };
-            let served = runtime().and_then(|runtime| {
-                runtime.block_on(accept_until(listener, places, stopped, hand_over))
-            });
-            if let Err(cause) = served {
-                tracing::error!(%cause, "accepting has ended");
-            }
-        })?;
-    Ok(())
-}
-
-async fn run(index: usize, shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
     let worker = Rc::new(Worker::new(index, shared));
     tokio::task::spawn_local(outbox::send_each_turn());
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
@@ -269,7 +134,7 @@ async fn sweep(worker: Rc<Worker>) {
         })
         .await;
         let now = worker.shared.clock.now();
-        worker.pool.sweep(now);
+        worker.path.sweep(now);
         worker.open_answers.give_up_overdue(now);
         for (_, connection) in &*worker.connections.borrow() {
             connection.park_if_unused();
@@ -277,12 +142,36 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
+impl Path {
+    fn new(role: &Role) -> Self {
+        match role {
+            Role::Sidecar {
+                app,
+                breaker,
+                limits,
+            } => {
+                let idle_max = breaker
+                    .as_ref()
+                    .map_or(UPSTREAM_IDLE_COUNT_MAX, Breaker::concurrency);
+                Self::Sidecar(Rc::new(Application {
+                    breaker: breaker.clone(),
+                    limits: *limits,
+                    pool: Rc::new(Pool::new(*app, idle_max)),
+                }))
+            }
+        }
+    }
+
+    /// Closes upstream connections that are of no more use.
+    fn sweep(&self, now: Tick) {
+        match self {
+            Self::Sidecar(app) => app.pool.sweep(now),
+        }
+    }
+}
+
 impl Worker {
-    fn new(index: usize, shared: Arc<Shared>) -> Self {
-        let idle_max = shared
-            .breaker
-            .as_ref()
-            .map_or(UPSTREAM_IDLE_COUNT_MAX, |breaker| breaker.concurrency());
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
         let mut http1 = http1::Builder::new();
         http1.max_buf_size(HEAD_BYTES_MAX).auto_date_header(false);
         let mut http2 = http2::Builder::new(LocalExecutor);
@@ -293,7 +182,7 @@ impl Worker {
             .auto_date_header(false);
         Self {
             index,
-            pool: Rc::new(Pool::new(shared.app, idle_max)),
+            path: Path::new(&shared.role),
             shared,
             spare_timers: Rc::default(),
             throttle: LogThrottle::new(),
@@ -379,34 +268,30 @@ impl Worker {
     }
 }
 
-/// How many workers a machine, or a container's share of it, deserves.
-#[must_use]
-pub fn default_workers() -> NonZeroUsize {
-    // Knows about CPU affinity and about the quota of the control group, version 1 or 2.
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::bind;
+    use crate::server::runtime;
     use std::net::Ipv4Addr;
+    use std::num::NonZeroUsize;
 
     /// As when it panics: its future is dropped before its end.
     #[test]
     fn a_connection_that_ends_midway_leaves_nothing_behind() {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = SidecarConfig {
-            app: any_port,
-            listen: any_port,
-            concurrency: 0,
-            queue_depth: None,
-            limits: TimeLimits::default(),
-            workers: NonZeroUsize::MIN,
-            connections_max: 1,
-        };
-        let Sidecar {
-            listener, shared, ..
-        } = Sidecar::bind(&config).unwrap();
+        let listener = bind(any_port).unwrap();
+        let shared = Arc::new(Shared {
+            clock: MonotonicClock::start(),
+            meter: Arc::new(ConcurrencyMeter::new(NonZeroUsize::MIN)),
+            stats: Box::new([WorkerStats::new()]),
+            last_arrival: AtomicU64::new(0),
+            role: Role::Sidecar {
+                app: any_port,
+                breaker: None,
+                limits: TimeLimits::default(),
+            },
+        });
         runtime().unwrap().block_on(async {
             let worker = Rc::new(Worker::new(0, shared));
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -1,0 +1,201 @@
+//! A bound data port and the threads that serve it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use plimsoll_meter::ConcurrencyMeter;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::clock::MonotonicClock;
+use crate::config::{ConfigError, SidecarConfig};
+use crate::drain::Running;
+use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
+use crate::stats::WorkerStats;
+use crate::worker::{Command, Role, Shared, run};
+
+/// The bound data port of a sidecar, not yet served.
+#[derive(Debug)]
+pub struct Sidecar(Server);
+
+/// A bound data port, whatever becomes of its requests.
+#[derive(Debug)]
+struct Server {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    connections_max: usize,
+}
+
+/// The sidecar could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SidecarError {
+    /// The configuration is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data port could not be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl Sidecar {
+    /// Binds the data port of `config`. Connections queue in the kernel until [`Sidecar::start`].
+    ///
+    /// # Errors
+    /// A configuration out of range, or a port that cannot be opened.
+    pub fn bind(config: &SidecarConfig) -> Result<Self, SidecarError> {
+        let role = Role::Sidecar {
+            app: config.app,
+            breaker: config.breaker()?,
+            limits: config.limits,
+        };
+        Ok(Self(Server::bind(
+            config.listen,
+            config.workers,
+            config.connections_max,
+            role,
+        )?))
+    }
+
+    /// The address that clients connect to, with the real port if 0 was asked for.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.listener.local_addr()
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be made.
+    pub fn start(self) -> io::Result<Running> {
+        self.0.start()
+    }
+}
+
+impl Server {
+    fn bind(
+        listen: SocketAddr,
+        workers: NonZeroUsize,
+        connections_max: usize,
+        role: Role,
+    ) -> Result<Self, BindError> {
+        let listener = bind(listen)?;
+        let shared = Arc::new(Shared {
+            clock: MonotonicClock::start(),
+            meter: Arc::new(ConcurrencyMeter::new(workers)),
+            stats: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
+            last_arrival: AtomicU64::new(0),
+            role,
+        });
+        Ok(Self {
+            listener,
+            shared,
+            connections_max,
+        })
+    }
+
+    fn start(self) -> io::Result<Running> {
+        let workers = self.shared.stats.len();
+        let mut commands = Vec::with_capacity(workers);
+        let mut threads = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let shared = Arc::clone(&self.shared);
+            let (ended, end) = oneshot::channel();
+            std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    let served =
+                        runtime().map(|runtime| runtime.block_on(run(index, shared, receiver)));
+                    if let Err(cause) = served {
+                        tracing::error!(%cause, worker = index, "a worker could not start");
+                    }
+                    // Nobody waits if the process is going down at once.
+                    let _nobody = ended.send(());
+                })?;
+            commands.push(sender);
+            threads.push(end);
+        }
+        let (stop, stopped) = oneshot::channel();
+        let places = Arc::new(Semaphore::new(self.connections_max));
+        if workers == 1 {
+            // The only worker accepts for itself: no connection changes threads.
+            let accept = Command::Accept(self.listener, places, stopped);
+            commands[0]
+                .send(accept)
+                .map_err(|_| io::Error::other("the worker could not start"))?;
+        } else {
+            accept_for_all(
+                self.listener,
+                places,
+                stopped,
+                commands.clone(),
+                Arc::clone(&self.shared),
+            )?;
+        }
+        Ok(Running::new(self.shared, commands, threads, stop))
+    }
+}
+
+pub(crate) fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
+}
+
+/// Accepts on a thread of its own and gives each connection to the worker with the fewest.
+///
+/// The kernel's own spreading (`SO_REUSEPORT`) hashes addresses, and puts a few busy HTTP/2 connections on one
+/// worker as often as not.
+fn accept_for_all(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    stopped: StopAccepting,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("accept".to_owned())
+        .spawn(move || {
+            let hand_over = |Accepted {
+                                 stream,
+                                 remote,
+                                 place,
+                             }| {
+                let Ok(stream) = stream.into_std() else {
+                    return;
+                };
+                let least =
+                    (0..commands.len()).min_by_key(|index| shared.stats[*index].connections());
+                let index = least.unwrap_or(0);
+                shared.stats[index].connection_opened();
+                // A worker that has ended has nobody to serve; the connection closes.
+                if commands[index]
+                    .send(Command::Serve(stream, remote, place))
+                    .is_err()
+                {
+                    shared.stats[index].connection_closed();
+                }
+            };
+            let served = runtime().and_then(|runtime| {
+                runtime.block_on(accept_until(listener, places, stopped, hand_over))
+            });
+            if let Err(cause) = served {
+                tracing::error!(%cause, "accepting has ended");
+            }
+        })?;
+    Ok(())
+}
+
+/// How many workers a machine, or a container's share of it, deserves.
+#[must_use]
+pub fn default_workers() -> NonZeroUsize {
+    // Knows about CPU affinity and about the quota of the control group, version 1 or 2.
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
