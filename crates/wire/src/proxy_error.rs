@@ -5,8 +5,8 @@
 /// The same words are the label values of `plimsoll_request_errors_total` and
 /// the `error` parameter of the `Proxy-Status` header, so that a client's log
 /// and a graph can be compared. The RFC has more words; those for name
-/// resolution, TLS towards the application and content codings cannot occur
-/// between a sidecar and an application on the same host.
+/// resolution and content codings cannot occur: no request waits for a name to
+/// be resolved, and bodies pass as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProxyError {
     /// No route leads anywhere for the request's host and path: only a gateway
@@ -27,6 +27,14 @@ pub enum ProxyError {
     ConnectionWriteTimeout,
     /// All slots were taken and the queue was full.
     ConnectionLimitReached,
+    /// The TLS handshake with an upstream failed, or its records broke the rules.
+    TlsProtocolError,
+    /// The certificate of an upstream was not accepted: expired, for another
+    /// name, or signed by nobody who is trusted.
+    TlsCertificateError,
+    /// An upstream ended the TLS connection with an alert, for instance because
+    /// it wants a client certificate.
+    TlsAlertReceived,
     /// The client's request was refused: malformed, or over a size limit.
     HttpRequestError,
     /// The answer broke off after its head.
@@ -47,7 +55,7 @@ pub enum ProxyError {
 impl ProxyError {
     /// How many errors there are: the length of an array indexed by
     /// [`ProxyError::index`].
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 18;
 
     /// Every error, in the order of [`ProxyError::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -59,6 +67,9 @@ impl ProxyError {
         Self::ConnectionReadTimeout,
         Self::ConnectionWriteTimeout,
         Self::ConnectionLimitReached,
+        Self::TlsProtocolError,
+        Self::TlsCertificateError,
+        Self::TlsAlertReceived,
         Self::HttpRequestError,
         Self::HttpResponseIncomplete,
         Self::HttpResponseHeaderSectionSize,
@@ -86,6 +97,9 @@ impl ProxyError {
             Self::ConnectionReadTimeout => "connection_read_timeout",
             Self::ConnectionWriteTimeout => "connection_write_timeout",
             Self::ConnectionLimitReached => "connection_limit_reached",
+            Self::TlsProtocolError => "tls_protocol_error",
+            Self::TlsCertificateError => "tls_certificate_error",
+            Self::TlsAlertReceived => "tls_alert_received",
             Self::HttpRequestError => "http_request_error",
             Self::HttpResponseIncomplete => "http_response_incomplete",
             Self::HttpResponseHeaderSectionSize => "http_response_header_section_size",
