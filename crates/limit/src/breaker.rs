@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use crate::error::{BreakerError, QueueFull};
-use crate::queue::{Place, Standing};
+use crate::queue::Place;
 use crate::slot::Slot;
 use crate::state::{Admission, Occupancy, State};
 use crate::sync::{Mutex, MutexGuard};
@@ -229,7 +229,7 @@ impl Core {
         // Bound to a name so that a waker that was replaced is dropped after
         // the lock is released: it can own a task, and that task a slot.
         let standing = self.lock().poll(place, waker);
-        matches!(standing, Standing::Granted)
+        standing.is_ok()
     }
 
     /// Gives up a place in the queue, or the slot it was granted.

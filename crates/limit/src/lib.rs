@@ -16,6 +16,7 @@
 //! - [`Waiting`]: a place in the queue, a future of the slot; dropping it
 //!   leaves the queue.
 //! - [`BreakerLayer`] and [`BreakerService`]: the same for `tower`.
+//! - [`WaitQueue`]: the queue alone, for whoever has another idea of a slot.
 //!
 //! The crate reads no clock, does no I/O, spawns nothing and logs nothing. It
 //! works on any executor. A limit on the time in the queue is the caller's:
@@ -79,6 +80,7 @@ pub use breaker::{Breaker, DEFAULT_QUEUE_PER_SLOT, MAX_CONCURRENCY, MAX_QUEUE_DE
 pub use error::{BreakerError, QueueFull, ServiceError};
 pub use future::ResponseFuture;
 pub use layer::BreakerLayer;
+pub use queue::{Place, Standing, WaitQueue};
 pub use service::BreakerService;
 pub use slot::Slot;
 pub use state::Occupancy;

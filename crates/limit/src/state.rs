@@ -58,7 +58,7 @@ impl Occupancy {
 pub(crate) struct State {
     concurrency: usize,
     running: usize,
-    queue: WaitQueue,
+    queue: WaitQueue<(), ()>,
     /// The number of callers that may be in the system at once.
     places: usize,
     queue_depth: usize,
@@ -101,7 +101,7 @@ impl State {
         if self.running + self.queue.waiting() >= self.places {
             return Err(QueueFull);
         }
-        Ok(Admission::Waiting(self.queue.push_back()))
+        Ok(Admission::Waiting(self.queue.push_back(())))
     }
 
     /// Takes a slot if one is free.
@@ -124,18 +124,18 @@ impl State {
     }
 
     /// Whether the waiter at `place` may run; if so the place is removed.
-    pub(crate) fn poll(&mut self, place: Place, waker: &Waker) -> Standing {
+    pub(crate) fn poll(&mut self, place: Place, waker: &Waker) -> Result<(), Option<Waker>> {
         self.queue.poll(place, waker)
     }
 
     /// The caller at `place` went away, perhaps after it was granted a slot.
     pub(crate) fn leave(&mut self, place: Place) -> Departure {
         match self.queue.remove(place) {
-            Standing::Waiting(discard) => Departure {
+            Standing::Waiting(discard, ()) => Departure {
                 wake: None,
                 discard,
             },
-            Standing::Granted => Departure {
+            Standing::Granted(()) => Departure {
                 wake: self.release(),
                 discard: None,
             },
@@ -159,7 +159,7 @@ impl State {
         if self.running >= self.concurrency {
             return None;
         }
-        let waker = self.queue.grant_front()?;
+        let ((), waker) = self.queue.grant_front(()).ok()?;
         self.running += 1;
         Some(waker)
     }

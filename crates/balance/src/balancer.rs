@@ -1,0 +1,336 @@
+//! The balancer: the set, the policy, and the way of a request between them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use plimsoll_meter::Tick;
+
+use crate::choose::Field;
+use crate::config::{BalancerConfig, ConfigError};
+use crate::core::{self, Core, Gate};
+use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
+use crate::error::PickError;
+use crate::pick::{Entry, Pick, Waiting};
+use crate::policy::Policy;
+use crate::random::{Random, below};
+use crate::registry::{Registry, SetChange, SetError, check_weight};
+use crate::retry::RetryBudget;
+use crate::standing::Control;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::view::{BalancerView, EndpointView};
+
+/// Chooses among the endpoints of one service.
+///
+/// Clones share everything. All methods may be called from any thread.
+#[derive(Clone)]
+pub struct Balancer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Arc<Core>,
+    /// What a pick reads, replaced as a whole.
+    current: ArcSwap<Current>,
+    registry: Mutex<Registry>,
+    random: Random,
+    /// Whose turn it is, for [`Policy::RoundRobin`].
+    turn: AtomicU64,
+    retry_budget: RetryBudget,
+}
+
+/// What a pick reads.
+struct Current {
+    config: BalancerConfig,
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+// === impl Balancer ===
+
+impl Balancer {
+    /// A balancer without endpoints.
+    ///
+    /// # Errors
+    ///
+    /// A setting that is out of its range.
+    pub fn new(config: BalancerConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let shared = Shared {
+            core: Arc::new(Core::new(config.queue)),
+            registry: Mutex::new(Registry::default()),
+            random: Random::new(config.seed),
+            turn: AtomicU64::new(0),
+            retry_budget: RetryBudget::new(config.retry_budget),
+            current: ArcSwap::from_pointee(Current {
+                config,
+                endpoints: Vec::new(),
+            }),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Takes over other settings. All statistics stay; waiters get slots that
+    /// this opens. The seed stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// A setting that is out of its range; then nothing changes.
+    pub fn reconfigure(&self, now: Tick, config: BalancerConfig) -> Result<(), ConfigError> {
+        config.check()?;
+        let registry = self.shared.registry.lock();
+        self.shared.retry_budget.configure(config.retry_budget);
+        self.shared.core.gate().set_config(config.queue);
+        self.shared.publish(now, &registry, config);
+        Ok(())
+    }
+
+    /// Makes `specs` the set.
+    ///
+    /// What was learned belongs to the address: it stays when an address stays,
+    /// and for the configured retention when it leaves. Requests at an endpoint
+    /// that leaves go on. O(endpoints).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the set; then the old one stays.
+    pub fn set_endpoints(&self, now: Tick, specs: &[EndpointSpec]) -> Result<SetChange, SetError> {
+        Registry::check(specs)?;
+        let mut registry = self.shared.registry.lock();
+        let change = registry.replace(now, specs, &self.shared.core);
+        let config = self.shared.current.load().config.clone();
+        self.shared.publish(now, &registry, config);
+        Ok(change)
+    }
+
+    /// Chooses an endpoint that has a free slot now, other than those in
+    /// `avoid`. Never waits: for retries.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn try_pick(&self, now: Tick, avoid: &[EndpointId]) -> Result<Pick, PickError> {
+        let shared = &*self.shared;
+        if !shared.core.limited() {
+            return shared.pick(now, avoid, false);
+        }
+        let _gate = shared.core.gate();
+        shared.pick(now, avoid, true)
+    }
+
+    /// Chooses an endpoint, or else takes a place in the queue. `bytes` is what
+    /// the request occupies while it waits.
+    ///
+    /// Without slot limits this takes no lock and never waits.
+    ///
+    /// # Errors
+    ///
+    /// Why there is neither.
+    pub fn enter(&self, now: Tick, bytes: u64) -> Result<Entry, PickError> {
+        let shared = &*self.shared;
+        if !shared.core.limited() {
+            return shared.pick(now, &[], false).map(Entry::Running);
+        }
+        let mut gate = shared.core.gate();
+        if gate.level().waiting == 0 {
+            match shared.pick(now, &[], true) {
+                Err(PickError::NoSlot) => {}
+                decided => return decided.map(Entry::Running),
+            }
+        }
+        let place = gate.join(now, bytes)?;
+        Ok(Entry::Waiting(Waiting::new(
+            Arc::clone(&shared.core),
+            place,
+        )))
+    }
+
+    /// Housekeeping, to be called every 100 ms or so: ends waits that have
+    /// lasted too long, and forgets addresses that have not been used for long.
+    pub fn advance(&self, now: Tick) {
+        let shared = &*self.shared;
+        let wakers = shared.core.gate().expire(now);
+        core::wake(wakers);
+        let retention = shared.current.load().config.retention;
+        shared.registry.lock().expire(now, retention);
+        shared.grant(now);
+    }
+
+    /// How many retries there may be.
+    #[must_use]
+    pub fn retry_budget(&self) -> &RetryBudget {
+        &self.shared.retry_budget
+    }
+
+    /// Takes over what an active check has found. An unhealthy endpoint is used
+    /// only when there is no other. `false` if no endpoint has this address.
+    pub fn set_health(&self, now: Tick, address: &str, healthy: bool) -> bool {
+        self.shared
+            .control(now, address, |control| control.unhealthy = !healthy)
+    }
+
+    /// A draining endpoint gets nothing new; what runs there goes on. `false`
+    /// if no endpoint has this address.
+    pub fn set_draining(&self, now: Tick, address: &str, draining: bool) -> bool {
+        self.shared
+            .control(now, address, |control| control.draining = draining)
+    }
+
+    /// Changes the static weight of an endpoint, until the next
+    /// [`set_endpoints`](Self::set_endpoints).
+    ///
+    /// # Errors
+    ///
+    /// The weight is out of range, or no endpoint has this address.
+    pub fn set_weight(&self, now: Tick, address: &str, weight: u32) -> Result<(), SetError> {
+        let known: Arc<str> = address.into();
+        check_weight(&known, weight)?;
+        if !self
+            .shared
+            .control(now, address, |control| control.weight = weight)
+        {
+            return Err(SetError::Unknown { address: known });
+        }
+        Ok(())
+    }
+
+    /// Everything there is to see. O(endpoints).
+    #[must_use]
+    pub fn view(&self, now: Tick) -> BalancerView {
+        let current = self.shared.current.load();
+        let queue = self.shared.core.gate().level();
+        let endpoints = current.endpoints.iter();
+        BalancerView {
+            policy: current.config.policy.name(),
+            endpoints: endpoints
+                .map(|endpoint| EndpointView::of(endpoint, now))
+                .collect(),
+            queue_depth: queue.waiting,
+            queue_capacity: current.config.queue.depth,
+            queue_bytes: queue.bytes,
+            retries_available: self.shared.retry_budget.available(now),
+        }
+    }
+}
+
+impl fmt::Debug for Balancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let current = self.shared.current.load();
+        f.debug_struct("Balancer")
+            .field("policy", &current.config.policy.name())
+            .field("endpoints", &current.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Chooses an endpoint and counts the request in. With `slots`, the caller
+    /// holds the lock of the gate.
+    #[inline]
+    fn pick(&self, now: Tick, avoid: &[EndpointId], slots: bool) -> Result<Pick, PickError> {
+        let current = self.current.load();
+        let field = Field {
+            endpoints: &current.endpoints,
+            floor: self.core.floor(),
+            slots,
+            avoid,
+        };
+        let Some(endpoint) = self.choose(now, &current.config.policy, field) else {
+            return Err(field.refusal());
+        };
+        endpoint.begin(now);
+        Ok(Pick::new(Arc::clone(endpoint), now, false))
+    }
+
+    #[inline]
+    fn choose<'a>(
+        &self,
+        now: Tick,
+        policy: &Policy,
+        field: Field<'a>,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let count = field.endpoints.len();
+        let random = self.random.next(now);
+        match policy {
+            Policy::RoundRobin => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                field.next_from((turn % count.max(1) as u64) as usize)
+            }
+            Policy::Random => field.next_from(below(random as u32, count)),
+            Policy::PeakEwma(_)
+            | Policy::Wrr(_)
+            | Policy::P2c
+            | Policy::LeastLoaded
+            | Policy::Orca(_) => field.cheapest(random, |endpoint| {
+                (endpoint.in_flight() + 1) as f32 / endpoint.share()
+            }),
+        }
+    }
+
+    /// Replaces what picks read. The caller holds the lock of the registry.
+    fn publish(&self, now: Tick, registry: &Registry, config: BalancerConfig) {
+        let endpoints = registry.members();
+        let mut gate = self.core.gate();
+        let mut limited = false;
+        for (endpoint, spec) in endpoints.iter().zip(registry.specs()) {
+            let slots = spec.concurrency.or(config.endpoint_concurrency);
+            limited |= slots.is_some();
+            endpoint.set_slots(slots);
+        }
+        self.core.set_limited(&mut gate, limited);
+        self.current.store(Arc::new(Current { config, endpoints }));
+        let wakers = self.grant_free(&mut gate, now);
+        drop(gate);
+        core::wake(wakers);
+    }
+
+    /// Changes what is said about the endpoint of that address, if it is in the set.
+    fn control(&self, now: Tick, address: &str, change: impl FnOnce(&mut Control)) -> bool {
+        let registry = self.registry.lock();
+        let Some(endpoint) = registry.member(address) else {
+            return false;
+        };
+        let mut roll = self.core.roll.lock();
+        let mut control = endpoint.control.lock();
+        change(&mut control);
+        endpoint.set_share(control.share());
+        roll.settle(endpoint, &control);
+        self.core.publish(&roll);
+        drop(control);
+        drop(roll);
+        drop(registry);
+        self.grant(now);
+        true
+    }
+
+    /// Gives free slots to those who wait.
+    fn grant(&self, now: Tick) {
+        let mut gate = self.core.gate();
+        let wakers = self.grant_free(&mut gate, now);
+        drop(gate);
+        core::wake(wakers);
+    }
+
+    fn grant_free(&self, gate: &mut Gate, now: Tick) -> Vec<std::task::Waker> {
+        let current = self.current.load();
+        let field = Field {
+            endpoints: &current.endpoints,
+            floor: self.core.floor(),
+            slots: true,
+            avoid: &[],
+        };
+        gate.grant_while(now, || {
+            self.choose(now, &current.config.policy, field).cloned()
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let wakers = self.core.gate().close();
+        core::wake(wakers);
+    }
+}

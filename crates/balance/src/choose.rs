@@ -1,0 +1,129 @@
+//! Looks over the endpoints that may be used.
+
+use std::sync::Arc;
+
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::error::PickError;
+use crate::random::{below, mix};
+use crate::standing::Standing;
+
+/// Up to so many endpoints, all are looked at.
+///
+/// Two random choices of four endpoints meet two slow ones in a sixth of all
+/// picks, which caps what choice can do; looking at all costs little.
+pub const SCAN_ALL_MAX: usize = 16;
+
+/// Of more endpoints than [`SCAN_ALL_MAX`], so many random ones are looked at.
+pub const CHOICES: usize = 4;
+
+/// Draws among all before every endpoint is looked at.
+const DRAWS_MAX: usize = 4;
+
+/// The endpoints, and which of them this request may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Field<'a> {
+    pub(crate) endpoints: &'a [Arc<Endpoint>],
+    /// The worst standing that may be used.
+    pub(crate) floor: u8,
+    /// Whether it must have a free slot. Exact under the lock of the gate.
+    pub(crate) slots: bool,
+    pub(crate) avoid: &'a [EndpointId],
+}
+
+impl<'a> Field<'a> {
+    /// Whether this request may have `endpoint`.
+    #[inline]
+    fn admits(&self, endpoint: &Endpoint) -> bool {
+        endpoint.standing() <= self.floor
+            && (!self.slots || endpoint.has_slot())
+            && (self.avoid.is_empty() || !self.avoid.contains(&endpoint.id()))
+    }
+
+    /// The cheapest of all, or of [`CHOICES`] random ones if there are many.
+    /// Equals are chosen by chance.
+    #[inline]
+    pub(crate) fn cheapest(
+        &self,
+        random: u64,
+        cost: impl Fn(&Endpoint) -> f32,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let count = self.endpoints.len();
+        if count <= SCAN_ALL_MAX {
+            return self.cheapest_from(below(random as u32, count), cost);
+        }
+        let mut bits = random;
+        for _ in 0..DRAWS_MAX {
+            let drawn = (0..CHOICES).map(|_| {
+                bits = mix(bits);
+                &self.endpoints[below(bits as u32, count)]
+            });
+            let best = self.best(drawn, &cost);
+            if best.is_some() {
+                return best;
+            }
+        }
+        self.cheapest_from(below(random as u32, count), cost)
+    }
+
+    /// The first that may be used, from position `start` on.
+    #[inline]
+    pub(crate) fn next_from(&self, start: usize) -> Option<&'a Arc<Endpoint>> {
+        let (before, after) = self.endpoints.split_at_checked(start)?;
+        let mut turn = after.iter().chain(before);
+        turn.find(|endpoint| self.admits(endpoint))
+    }
+
+    fn cheapest_from(
+        &self,
+        start: usize,
+        cost: impl Fn(&Endpoint) -> f32,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let (before, after) = self.endpoints.split_at_checked(start)?;
+        self.best(after.iter().chain(before), &cost)
+    }
+
+    #[inline]
+    fn best(
+        &self,
+        candidates: impl Iterator<Item = &'a Arc<Endpoint>>,
+        cost: &impl Fn(&Endpoint) -> f32,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let mut best = None;
+        let mut least = f32::INFINITY;
+        for endpoint in candidates.filter(|endpoint| self.admits(endpoint)) {
+            let cost = cost(endpoint);
+            if cost < least || best.is_none() {
+                least = cost;
+                best = Some(endpoint);
+            }
+        }
+        best
+    }
+
+    /// Why nothing was found. O(endpoints).
+    pub(crate) fn refusal(&self) -> PickError {
+        let out = Standing::Out as u8;
+        if self.endpoints.is_empty() {
+            return PickError::NoEndpoints;
+        }
+        if self
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.standing() == out)
+        {
+            return PickError::AllDraining;
+        }
+        let without_slots = Self {
+            slots: false,
+            ..*self
+        };
+        if self
+            .endpoints
+            .iter()
+            .any(|endpoint| without_slots.admits(endpoint))
+        {
+            return PickError::NoSlot;
+        }
+        PickError::NoOther
+    }
+}

@@ -1,0 +1,249 @@
+//! What endpoints, picks and waiters of one balancer share: the gate.
+//!
+//! Without slot limits the gate is never entered: a request is counted in and
+//! out by one atomic each. With limits, one lock makes taking a slot, giving it
+//! back and standing in the queue single steps, so that no slot is taken twice,
+//! none idles while somebody waits, and nobody overtakes.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use plimsoll_limit::{Place, Standing as QueueStanding, WaitQueue};
+use plimsoll_meter::Tick;
+
+use crate::config::QueueConfig;
+use crate::endpoint::Endpoint;
+use crate::error::{PickError, QueueError};
+use crate::standing::Roll;
+use crate::sync::{AtomicBool, AtomicU8, Mutex, MutexGuard, Ordering};
+
+/// What endpoints, picks and waiters of one balancer share.
+pub(crate) struct Core {
+    /// Whether any endpoint has a slot limit. Changed under the gate's lock.
+    limited: AtomicBool,
+    /// The worst [`Standing`](crate::standing::Standing) that may be used.
+    floor: AtomicU8,
+    gate: Mutex<Gate>,
+    /// Taken before the gate, where both are.
+    pub(crate) roll: Mutex<Roll>,
+}
+
+/// The queue, and what bounds it.
+pub(crate) struct Gate {
+    queue: WaitQueue<Waiter, Grant>,
+    config: QueueConfig,
+    /// Bytes of those who wait.
+    bytes: u64,
+    /// The latest time anybody has told.
+    latest: Tick,
+    closed: bool,
+}
+
+/// What a waiter brings.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    since: Tick,
+    bytes: u64,
+}
+
+/// What a waiter gets: an endpoint and since when, or an end.
+pub(crate) type Grant = Result<(Arc<Endpoint>, Tick), QueueError>;
+
+/// How full the queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct QueueLevel {
+    pub(crate) waiting: usize,
+    pub(crate) bytes: u64,
+}
+
+// === impl Core ===
+
+impl Core {
+    pub(crate) fn new(config: QueueConfig) -> Self {
+        Self {
+            limited: AtomicBool::new(false),
+            floor: AtomicU8::new(0),
+            gate: Mutex::new(Gate {
+                queue: WaitQueue::new(),
+                config,
+                bytes: 0,
+                latest: Tick::ZERO,
+                closed: false,
+            }),
+            roll: Mutex::new(Roll::default()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn limited(&self) -> bool {
+        self.limited.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    pub(crate) fn floor(&self) -> u8 {
+        self.floor.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what `roll` says. The caller holds its lock.
+    pub(crate) fn publish(&self, roll: &Roll) {
+        self.floor.store(roll.floor() as u8, Ordering::Relaxed);
+    }
+
+    /// Locks the gate.
+    pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock()
+    }
+
+    /// Says whether there are limits. `gate` shows that the caller has the lock.
+    pub(crate) fn set_limited(&self, _gate: &mut Gate, limited: bool) {
+        self.limited.store(limited, Ordering::SeqCst);
+    }
+
+    /// A request at `endpoint` has ended: its slot goes to whoever waits longest.
+    ///
+    /// A request that began when there were no limits may end when there are.
+    /// It is counted out first and asks for limits then; whoever introduces
+    /// limits says so first and counts then. In the one order of sequentially
+    /// consistent operations, at least one of the two sees the other.
+    #[inline]
+    pub(crate) fn release(&self, endpoint: &Arc<Endpoint>, now: Option<Tick>) {
+        if !self.limited() {
+            endpoint.end();
+            if self.limited() {
+                let wakers = self.gate().hand_over(self, endpoint, now);
+                wake(wakers);
+            }
+            return;
+        }
+        let mut gate = self.gate();
+        endpoint.end();
+        let wakers = gate.hand_over(self, endpoint, now);
+        drop(gate);
+        wake(wakers);
+    }
+
+    /// Whether the waiter at `place` has been granted something; its place is then gone.
+    pub(crate) fn poll(&self, place: Place, waker: &Waker) -> Option<Grant> {
+        // Bound to a name so that a waker that was replaced is dropped after
+        // the lock is released: it can own a task, and that task a pick.
+        let polled = self.gate().queue.poll(place, waker);
+        polled.ok()
+    }
+
+    /// Gives up a place in the queue, or what it was granted.
+    pub(crate) fn leave(&self, place: Place) {
+        let mut gate = self.gate();
+        let standing = gate.queue.remove(place);
+        if let QueueStanding::Waiting(_, waiter) = &standing {
+            gate.bytes -= waiter.bytes;
+        }
+        drop(gate);
+        if let QueueStanding::Granted(Ok((endpoint, _))) = standing {
+            self.release(&endpoint, None);
+        }
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    pub(crate) const fn level(&self) -> QueueLevel {
+        QueueLevel {
+            waiting: self.queue.waiting(),
+            bytes: self.bytes,
+        }
+    }
+
+    pub(crate) const fn set_config(&mut self, config: QueueConfig) {
+        self.config = config;
+    }
+
+    /// Takes a place at the end of the queue.
+    pub(crate) fn join(&mut self, now: Tick, bytes: u64) -> Result<Place, PickError> {
+        self.latest = self.latest.max(now);
+        if self.queue.waiting() >= self.config.depth {
+            return Err(PickError::QueueFull);
+        }
+        if bytes > self.config.bytes_max.saturating_sub(self.bytes) {
+            return Err(PickError::QueueBytes);
+        }
+        self.bytes += bytes;
+        Ok(self.queue.push_back(Waiter { since: now, bytes }))
+    }
+
+    /// Gives free slots of `endpoint` to those who wait longest. Returns whom to wake.
+    fn hand_over(
+        &mut self,
+        core: &Core,
+        endpoint: &Arc<Endpoint>,
+        now: Option<Tick>,
+    ) -> Vec<Waker> {
+        self.latest = self.latest.max(now.unwrap_or(self.latest));
+        let mut wakers = Vec::new();
+        while self.queue.waiting() > 0 && endpoint.standing() <= core.floor() && endpoint.has_slot()
+        {
+            wakers.extend(self.grant(endpoint));
+        }
+        wakers
+    }
+
+    /// Gives as many who wait an endpoint as `choose` finds, oldest first. Returns whom to wake.
+    pub(crate) fn grant_while(
+        &mut self,
+        now: Tick,
+        mut choose: impl FnMut() -> Option<Arc<Endpoint>>,
+    ) -> Vec<Waker> {
+        self.latest = self.latest.max(now);
+        let mut wakers = Vec::new();
+        while self.queue.waiting() > 0 {
+            let Some(endpoint) = choose() else { break };
+            wakers.extend(self.grant(&endpoint));
+        }
+        wakers
+    }
+
+    /// Gives a slot of `endpoint` to the oldest waiter. The caller knows that there are both.
+    fn grant(&mut self, endpoint: &Arc<Endpoint>) -> Option<Waker> {
+        endpoint.begin(self.latest);
+        let grant = Ok((Arc::clone(endpoint), self.latest));
+        self.end_wait(grant)
+    }
+
+    /// Sends away those who have waited as long as they may. Returns whom to wake.
+    pub(crate) fn expire(&mut self, now: Tick) -> Vec<Waker> {
+        self.latest = self.latest.max(now);
+        let mut wakers = Vec::new();
+        while let Some(oldest) = self.queue.front() {
+            if now.saturating_duration_since(oldest.since) < self.config.age_max {
+                break;
+            }
+            wakers.extend(self.end_wait(Err(QueueError::TooOld)));
+        }
+        wakers
+    }
+
+    /// Sends everybody away. Returns whom to wake.
+    pub(crate) fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        let mut wakers = Vec::new();
+        while self.queue.waiting() > 0 {
+            wakers.extend(self.end_wait(Err(QueueError::Closed)));
+        }
+        wakers
+    }
+
+    fn end_wait(&mut self, grant: Grant) -> Option<Waker> {
+        match self.queue.grant_front(grant) {
+            Ok((waiter, waker)) => {
+                self.bytes -= waiter.bytes;
+                waker
+            }
+            Err(_) => unreachable!("the caller has seen that somebody waits"),
+        }
+    }
+}
+
+/// Wakes all, after the lock was released: a waker may run anything.
+pub(crate) fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}

@@ -1,0 +1,150 @@
+//! A balancer and its endpoints at one instant, for people and for metrics.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_meter::Tick;
+
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::outcome::FailureKind;
+use crate::report::LoadReport;
+use crate::standing::Standing;
+
+/// A balancer at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BalancerView {
+    /// The name of the policy.
+    pub policy: &'static str,
+    /// The endpoints of the set, in the order in which they were given.
+    pub endpoints: Vec<EndpointView>,
+    /// Requests that wait for a slot.
+    pub queue_depth: usize,
+    /// Requests that may wait.
+    pub queue_capacity: usize,
+    /// Bytes that waiting requests occupy.
+    pub queue_bytes: u64,
+    /// Retries that could be made now.
+    pub retries_available: f64,
+}
+
+/// An endpoint at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointView {
+    /// Its identity.
+    pub id: EndpointId,
+    /// Its address.
+    pub address: Arc<str>,
+    /// The static weight.
+    pub weight: u32,
+    /// The share it should have relative to others: the static weight, less
+    /// while it starts slowly.
+    pub effective_weight: f64,
+    /// Whether it is used, and if not, why.
+    pub state: EndpointState,
+    /// Requests that run there.
+    pub in_flight: u32,
+    /// Requests that may run there; `None` is without limit.
+    pub slots: Option<NonZeroU32>,
+    /// Requests that have gone there.
+    pub picks: u64,
+    /// Requests that it answered.
+    pub successes: u64,
+    /// Requests that it failed, by kind.
+    pub failures: FailureCounts,
+    /// Requests that ended without telling anything about it.
+    pub cancelled: u64,
+    /// How long nothing has come back although something runs.
+    pub stall_age: Option<Duration>,
+    /// The newest report of its load, and its age.
+    pub report: Option<(LoadReport, Duration)>,
+}
+
+/// Failures by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FailureCounts {
+    counts: [u64; FailureKind::COUNT],
+}
+
+/// Whether an endpoint is used, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointState {
+    /// Used like any other.
+    Healthy,
+    /// Used, with a share that grows to its full weight.
+    SlowStart,
+    /// Left out for failing.
+    Ejected,
+    /// Left out for failing, and tried with one request.
+    Probing,
+    /// Gets nothing new because its owner says so.
+    Draining,
+    /// Said to be down by active checks.
+    Unhealthy,
+}
+
+// === impl FailureCounts ===
+
+impl FailureCounts {
+    /// The kinds by name, each with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        FailureKind::NAMES.into_iter().zip(self.counts)
+    }
+
+    /// All kinds together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+// === impl EndpointState ===
+
+impl EndpointState {
+    /// A lower-case name, fit for a label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::SlowStart => "slow-start",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
+            Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+// === impl EndpointView ===
+
+impl EndpointView {
+    pub(crate) fn of(endpoint: &Endpoint, now: Tick) -> Self {
+        let (successes, cancelled, counts) = endpoint.counts();
+        let in_flight = endpoint.in_flight();
+        let failures = FailureCounts { counts };
+        let control = endpoint.control.lock();
+        let state = match Standing::from_u8(endpoint.standing()) {
+            Standing::Usable => EndpointState::Healthy,
+            Standing::ProbeDue => EndpointState::Probing,
+            Standing::Ejected => EndpointState::Ejected,
+            Standing::Unhealthy => EndpointState::Unhealthy,
+            Standing::Out => EndpointState::Draining,
+        };
+        let report = control.report;
+        Self {
+            id: endpoint.id(),
+            address: Arc::clone(endpoint.address()),
+            weight: control.weight,
+            effective_weight: f64::from(endpoint.share()),
+            state,
+            in_flight,
+            slots: endpoint.slots(),
+            picks: successes + cancelled + failures.total() + u64::from(in_flight),
+            successes,
+            failures,
+            cancelled,
+            stall_age: endpoint.stall_age(now),
+            report: report.map(|(at, report)| (report, now.saturating_duration_since(at))),
+        }
+    }
+}
