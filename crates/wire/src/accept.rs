@@ -31,6 +31,16 @@ impl Format {
             Self::PrometheusText => TextFormat::Prometheus.content_type(),
         }
     }
+
+    /// The text format for a client that asked for this one where there is
+    /// nothing for Knative's autoscaler to read, as in a gateway.
+    #[must_use]
+    pub const fn text(self) -> TextFormat {
+        match self {
+            Self::OpenMetrics => TextFormat::OpenMetrics,
+            Self::KnativeStat | Self::PrometheusText => TextFormat::Prometheus,
+        }
+    }
 }
 
 /// Chooses a format from the values of all `Accept` header lines.

@@ -1,7 +1,9 @@
 //! Who answered a request, and with what class of status.
 //!
-//! These are the label values of `plimsoll_requests_total`. All are bounded
-//! sets, so nothing that a client sends can add a series.
+//! These are the label values of `plimsoll_requests_total` and of
+//! `plimsoll_gateway_requests_total`. All are bounded sets, so nothing that a
+//! client sends can add a series. Some answers occur in a gateway only:
+//! [`Answer::SIDECAR`] and [`Answer::SERVICE`] say which has what.
 
 /// The class of a status code: its first digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,10 +23,16 @@ pub enum CodeClass {
 /// Who decided the answer of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AnswerSource {
-    /// The application answered.
+    /// The application answered; in a gateway, an endpoint of the service.
     App,
     /// All slots were taken and the queue was full.
     QueueFull,
+    /// The request waited in the queue for as long as it may.
+    QueueTimeout,
+    /// The service has no endpoint.
+    NoEndpoint,
+    /// No service takes requests for this host and path.
+    NoRoute,
     /// A time limit passed before the application began to answer.
     Timeout,
     /// The application could not be reached, or broke off before it answered.
@@ -34,14 +42,15 @@ pub enum AnswerSource {
     /// The request was malformed or over a size limit, and was refused before
     /// it reached the application.
     InvalidRequest,
-    /// The sidecar itself failed.
+    /// Plimsoll itself failed.
     InternalError,
 }
 
 /// An answer that can occur: a source together with a class.
 ///
 /// Only the application can answer with every class. The other sources have
-/// one each, so that most pairs cannot be expressed, and no series is kept for
+/// one each, or two where a gateway's configuration chooses between 503 and
+/// 429, so that most pairs cannot be expressed, and no series is kept for
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
@@ -59,8 +68,18 @@ pub enum Answer {
     ClientGone,
     /// 4xx: the request was malformed or too large.
     InvalidRequest,
-    /// 500: the sidecar itself failed.
+    /// 500: Plimsoll itself failed.
     InternalError,
+    /// 429: as [`Answer::QueueFull`], where a gateway's service refuses so.
+    QueueFull429,
+    /// 503: the request waited in a gateway's queue for as long as it may.
+    QueueTimeout,
+    /// 429: as [`Answer::QueueTimeout`], where a service refuses so.
+    QueueTimeout429,
+    /// 503: the service has no endpoint.
+    NoEndpoint,
+    /// 404: no service takes requests for this host and path.
+    NoRoute,
 }
 
 // === impl CodeClass ===
@@ -106,9 +125,12 @@ impl CodeClass {
 
 impl AnswerSource {
     /// Every source.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::App,
         Self::QueueFull,
+        Self::QueueTimeout,
+        Self::NoEndpoint,
+        Self::NoRoute,
         Self::Timeout,
         Self::UpstreamError,
         Self::ClientGone,
@@ -122,6 +144,9 @@ impl AnswerSource {
         match self {
             Self::App => "app",
             Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::NoEndpoint => "no_endpoint",
+            Self::NoRoute => "no_route",
             Self::Timeout => "timeout",
             Self::UpstreamError => "upstream_error",
             Self::ClientGone => "client_gone",
@@ -131,12 +156,15 @@ impl AnswerSource {
     }
 }
 
+/// Why the parts of [`Answer::ALL`] exist.
+const FEWER: &str = "a part is shorter than the whole";
+
 // === impl Answer ===
 
 impl Answer {
     /// How many answers there are: the length of an array indexed by
     /// [`Answer::index`].
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 16;
 
     /// Every answer, in the order of [`Answer::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -151,6 +179,27 @@ impl Answer {
         Self::ClientGone,
         Self::InvalidRequest,
         Self::InternalError,
+        Self::QueueFull429,
+        Self::QueueTimeout,
+        Self::QueueTimeout429,
+        Self::NoEndpoint,
+        Self::NoRoute,
+    ];
+
+    /// What can occur in a sidecar: the first in the order of
+    /// [`Answer::index`].
+    pub const SIDECAR: &'static [Self] = Self::ALL.first_chunk::<11>().expect(FEWER).as_slice();
+
+    /// What can occur in a service of a gateway: all but
+    /// [`Answer::NoRoute`], for that request has no service.
+    pub const SERVICE: &'static [Self] = Self::ALL.first_chunk::<15>().expect(FEWER).as_slice();
+
+    /// What can occur in a gateway before a request has a service.
+    pub const UNROUTED: &'static [Self] = &[
+        Self::ClientGone,
+        Self::InvalidRequest,
+        Self::InternalError,
+        Self::NoRoute,
     ];
 
     /// The application's answer with this status code.
@@ -170,6 +219,11 @@ impl Answer {
             Self::ClientGone => 8,
             Self::InvalidRequest => 9,
             Self::InternalError => 10,
+            Self::QueueFull429 => 11,
+            Self::QueueTimeout => 12,
+            Self::QueueTimeout429 => 13,
+            Self::NoEndpoint => 14,
+            Self::NoRoute => 15,
         }
     }
 
@@ -178,7 +232,10 @@ impl Answer {
     pub const fn source(self) -> AnswerSource {
         match self {
             Self::App(_) => AnswerSource::App,
-            Self::QueueFull => AnswerSource::QueueFull,
+            Self::QueueFull | Self::QueueFull429 => AnswerSource::QueueFull,
+            Self::QueueTimeout | Self::QueueTimeout429 => AnswerSource::QueueTimeout,
+            Self::NoEndpoint => AnswerSource::NoEndpoint,
+            Self::NoRoute => AnswerSource::NoRoute,
             Self::Timeout => AnswerSource::Timeout,
             Self::UpstreamError => AnswerSource::UpstreamError,
             Self::ClientGone => AnswerSource::ClientGone,
@@ -192,10 +249,17 @@ impl Answer {
     pub const fn code_class(self) -> CodeClass {
         match self {
             Self::App(class) => class,
-            Self::ClientGone | Self::InvalidRequest => CodeClass::ClientError,
-            Self::QueueFull | Self::Timeout | Self::UpstreamError | Self::InternalError => {
-                CodeClass::ServerError
-            }
+            Self::ClientGone
+            | Self::InvalidRequest
+            | Self::QueueFull429
+            | Self::QueueTimeout429
+            | Self::NoRoute => CodeClass::ClientError,
+            Self::QueueFull
+            | Self::Timeout
+            | Self::UpstreamError
+            | Self::InternalError
+            | Self::QueueTimeout
+            | Self::NoEndpoint => CodeClass::ServerError,
         }
     }
 }
@@ -221,6 +285,24 @@ mod tests {
         assert_eq!(pairs.len(), Answer::COUNT);
         let sources: BTreeSet<_> = pairs.iter().map(|(source, _)| *source).collect();
         assert_eq!(sources, BTreeSet::from(AnswerSource::ALL));
+    }
+
+    #[test]
+    fn each_part_of_the_program_has_the_answers_that_can_occur_there() {
+        let of_a_sidecar: BTreeSet<_> = Answer::SIDECAR.iter().map(|a| a.source()).collect();
+        for absent in [
+            AnswerSource::QueueTimeout,
+            AnswerSource::NoEndpoint,
+            AnswerSource::NoRoute,
+        ] {
+            assert!(!of_a_sidecar.contains(&absent), "{absent:?}");
+        }
+        let in_a_gateway: BTreeSet<_> = [Answer::SERVICE, Answer::UNROUTED]
+            .concat()
+            .into_iter()
+            .collect();
+        assert_eq!(in_a_gateway, BTreeSet::from(Answer::ALL));
+        assert!(!Answer::SERVICE.contains(&Answer::NoRoute));
     }
 
     #[test]

@@ -38,11 +38,11 @@ const SLOTS_IN_USE: Descriptor = Descriptor::gauge(
     "plimsoll_slots_in_use",
     "Requests that run in the application",
 );
-const CONNECTIONS_OPEN: Descriptor = Descriptor::gauge(
+pub(crate) const CONNECTIONS_OPEN: Descriptor = Descriptor::gauge(
     "plimsoll_connections_open",
     "Connections from clients that are open",
 );
-const BUILD_INFO: Descriptor =
+pub(crate) const BUILD_INFO: Descriptor =
     Descriptor::info("plimsoll_build_info", "The version of Plimsoll that runs");
 const REQUEST_DURATION: Descriptor = Descriptor::histogram(
     "plimsoll_request_duration_seconds",
@@ -115,7 +115,7 @@ pub(crate) fn write(text: &mut Exposition, families: &Families<'_>) {
 
 fn write_counters(text: &mut Exposition, families: &Families<'_>) {
     let mut requests = text.family(&REQUESTS);
-    for answer in Answer::ALL {
+    for answer in Answer::SIDECAR {
         let labels = [
             ("code_class", answer.code_class().as_str()),
             ("source", answer.source().as_str()),
@@ -123,7 +123,7 @@ fn write_counters(text: &mut Exposition, families: &Families<'_>) {
         requests.integer(&labels, families.requests[answer.index()]);
     }
     let mut errors = text.family(&REQUEST_ERRORS);
-    for error in ProxyError::ALL {
+    for error in ProxyError::SIDECAR {
         errors.integer(&[("error", error.as_str())], families.errors[error.index()]);
     }
 }

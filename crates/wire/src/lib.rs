@@ -1,10 +1,12 @@
-//! The formats in which others read what Plimsoll measured.
+//! The formats of other systems: what they read of Plimsoll's measurements, and
+//! what they say of their own.
 //!
 //! One port answers two kinds of reader. Knative's autoscaler wants a small
 //! protobuf message. A Prometheus server wants text, in one of two formats.
-//! This crate chooses between them and writes the answer. It is pure
-//! formatting: it reads no clock, does no I/O, and knows nothing of how the
-//! numbers came about.
+//! This crate chooses between them and writes the answer. Beside their answers,
+//! instances tell a balancer how busy they are; this crate reads and writes
+//! that too. It is pure formatting: it reads no clock, does no I/O, and knows
+//! nothing of how the numbers came about.
 //!
 //! # Principal types
 //!
@@ -12,6 +14,11 @@
 //! - [`render`] writes a report in a [`Format`]. It takes an [`Identity`]
 //!   (which instance), a [`ReporterSample`] (the numbers of the last period,
 //!   which Knative knows too) and [`Families`] (what only Plimsoll has).
+//! - [`render_gateway`] writes the metrics of a gateway from
+//!   [`GatewayFamilies`].
+//! - [`LoadReport`] is what an instance says of its load, in the formats of
+//!   ORCA; [`cpu_usage`] is Kratos's word for a part of it, and
+//!   [`grpc_status`] tells whether a call succeeded.
 //! - [`Stat`] is the protobuf message. [`prometheus::Exposition`] is the
 //!   writer under the two text formats.
 //! - [`Answer`] and [`ProxyError`] are the bounded sets by which requests are
@@ -68,7 +75,11 @@
 
 pub mod accept;
 pub mod answer;
+pub mod cpu_usage;
 pub mod families;
+pub mod gateway;
+pub mod grpc_status;
+pub mod orca;
 pub mod prometheus;
 pub mod proxy_error;
 pub mod proxy_status;
@@ -79,7 +90,9 @@ pub mod stat;
 pub use accept::{Format, negotiate};
 pub use answer::{Answer, AnswerSource, CodeClass};
 pub use families::{Families, LimitSample};
-pub use prometheus::{HistogramError, HistogramView};
+pub use gateway::{GatewayFamilies, render_gateway};
+pub use orca::LoadReport;
+pub use prometheus::{HistogramError, HistogramView, SummaryView};
 pub use proxy_error::ProxyError;
 pub use proxy_status::ProxyStatus;
 pub use report::render;

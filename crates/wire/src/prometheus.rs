@@ -18,9 +18,11 @@ mod descriptor;
 mod exposition;
 mod histogram;
 mod number;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 pub use descriptor::{Descriptor, Kind, Unit};
 pub use exposition::{Exposition, ExpositionError, Family, TextFormat};
 pub use histogram::{HistogramError, HistogramView, MAX_BOUND};
+pub use summary::{Quantile, SummaryView};

@@ -3,15 +3,14 @@
 /// A failure that Plimsoll can meet, named as RFC 9209 (section 2.3) names it.
 ///
 /// The same words are the label values of `plimsoll_request_errors_total` and
-/// the `error` parameter of the `Proxy-Status` header, so that a client's log
-/// and a graph can be compared. The RFC has more words; those for name
-/// resolution and content codings cannot occur: no request waits for a name to
-/// be resolved, and bodies pass as they are.
+/// of `plimsoll_gateway_request_errors_total`, and the `error` parameter of the
+/// `Proxy-Status` header, so that a client's log and a graph can be compared.
+/// The RFC has more words; those for name resolution and content codings
+/// cannot occur: names are resolved apart from requests, and bodies are not
+/// looked into. Those for TLS and for routes occur in a gateway only, see
+/// [`ProxyError::SIDECAR`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProxyError {
-    /// No route leads anywhere for the request's host and path: only a gateway
-    /// can meet this.
-    DestinationNotFound,
     /// The application is known not to be ready, so no attempt was made.
     DestinationUnavailable,
     /// The application's port refused the connection: nothing listens there.
@@ -27,14 +26,6 @@ pub enum ProxyError {
     ConnectionWriteTimeout,
     /// All slots were taken and the queue was full.
     ConnectionLimitReached,
-    /// The TLS handshake with an upstream failed, or its records broke the rules.
-    TlsProtocolError,
-    /// The certificate of an upstream was not accepted: expired, for another
-    /// name, or signed by nobody who is trusted.
-    TlsCertificateError,
-    /// An upstream ended the TLS connection with an alert, for instance because
-    /// it wants a client certificate.
-    TlsAlertReceived,
     /// The client's request was refused: malformed, or over a size limit.
     HttpRequestError,
     /// The answer broke off after its head.
@@ -48,8 +39,19 @@ pub enum ProxyError {
     HttpUpgradeFailed,
     /// The application's answer broke the rules of HTTP.
     HttpProtocolError,
-    /// The sidecar itself failed.
+    /// Plimsoll itself failed.
     ProxyInternalError,
+    /// No service of the gateway takes requests for this host and path.
+    DestinationNotFound,
+    /// The TLS handshake with an endpoint failed, or its records broke the
+    /// rules.
+    TlsProtocolError,
+    /// The certificate of an endpoint was not accepted: expired, for another
+    /// name, or signed by nobody who is trusted.
+    TlsCertificateError,
+    /// An endpoint ended the TLS connection with an alert, for instance because
+    /// it wants a client certificate.
+    TlsAlertReceived,
 }
 
 impl ProxyError {
@@ -59,7 +61,6 @@ impl ProxyError {
 
     /// Every error, in the order of [`ProxyError::index`].
     pub const ALL: [Self; Self::COUNT] = [
-        Self::DestinationNotFound,
         Self::DestinationUnavailable,
         Self::ConnectionRefused,
         Self::ConnectionTerminated,
@@ -67,9 +68,6 @@ impl ProxyError {
         Self::ConnectionReadTimeout,
         Self::ConnectionWriteTimeout,
         Self::ConnectionLimitReached,
-        Self::TlsProtocolError,
-        Self::TlsCertificateError,
-        Self::TlsAlertReceived,
         Self::HttpRequestError,
         Self::HttpResponseIncomplete,
         Self::HttpResponseHeaderSectionSize,
@@ -77,6 +75,24 @@ impl ProxyError {
         Self::HttpUpgradeFailed,
         Self::HttpProtocolError,
         Self::ProxyInternalError,
+        Self::DestinationNotFound,
+        Self::TlsProtocolError,
+        Self::TlsCertificateError,
+        Self::TlsAlertReceived,
+    ];
+
+    /// What can occur in a sidecar: the first in the order of
+    /// [`ProxyError::index`].
+    pub const SIDECAR: &'static [Self] = Self::ALL
+        .first_chunk::<14>()
+        .expect("a part is shorter than the whole")
+        .as_slice();
+
+    /// What can occur in a gateway before a request has a service.
+    pub const UNROUTED: &'static [Self] = &[
+        Self::HttpRequestError,
+        Self::ProxyInternalError,
+        Self::DestinationNotFound,
     ];
 
     /// A dense index below [`ProxyError::COUNT`], for an array of counters.
@@ -89,7 +105,6 @@ impl ProxyError {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::DestinationNotFound => "destination_not_found",
             Self::DestinationUnavailable => "destination_unavailable",
             Self::ConnectionRefused => "connection_refused",
             Self::ConnectionTerminated => "connection_terminated",
@@ -97,9 +112,6 @@ impl ProxyError {
             Self::ConnectionReadTimeout => "connection_read_timeout",
             Self::ConnectionWriteTimeout => "connection_write_timeout",
             Self::ConnectionLimitReached => "connection_limit_reached",
-            Self::TlsProtocolError => "tls_protocol_error",
-            Self::TlsCertificateError => "tls_certificate_error",
-            Self::TlsAlertReceived => "tls_alert_received",
             Self::HttpRequestError => "http_request_error",
             Self::HttpResponseIncomplete => "http_response_incomplete",
             Self::HttpResponseHeaderSectionSize => "http_response_header_section_size",
@@ -107,6 +119,10 @@ impl ProxyError {
             Self::HttpUpgradeFailed => "http_upgrade_failed",
             Self::HttpProtocolError => "http_protocol_error",
             Self::ProxyInternalError => "proxy_internal_error",
+            Self::DestinationNotFound => "destination_not_found",
+            Self::TlsProtocolError => "tls_protocol_error",
+            Self::TlsCertificateError => "tls_certificate_error",
+            Self::TlsAlertReceived => "tls_alert_received",
         }
     }
 }

@@ -9,6 +9,8 @@
 
 #[path = "report/document.rs"]
 mod document;
+#[path = "report/gateway.rs"]
+mod gateway;
 #[path = "report/promtool.rs"]
 mod promtool;
 #[path = "report/snapshot.rs"]

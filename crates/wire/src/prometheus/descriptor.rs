@@ -9,6 +9,8 @@ pub enum Kind {
     Counter,
     /// Observations counted in buckets.
     Histogram,
+    /// Quantiles of recent observations, with the count and sum of all.
+    Summary,
     /// Facts about the process, as labels of a sample whose value is 1.
     Info,
 }
@@ -20,6 +22,8 @@ pub enum Unit {
     Seconds,
     /// Bytes.
     Bytes,
+    /// A part of a whole; 1 is the whole.
+    Ratio,
 }
 
 /// Name, help text, kind and unit of a metric family.
@@ -53,6 +57,7 @@ impl Unit {
         match self {
             Self::Seconds => "seconds",
             Self::Bytes => "bytes",
+            Self::Ratio => "ratio",
         }
     }
 }
@@ -93,6 +98,17 @@ impl Descriptor {
         Self::new(name, help, Kind::Histogram)
     }
 
+    /// Declares a summary.
+    ///
+    /// # Panics
+    ///
+    /// As [`Descriptor::gauge`].
+    #[must_use]
+    pub const fn summary(name: &'static str, help: &'static str) -> Self {
+        assert_plain(name);
+        Self::new(name, help, Kind::Summary)
+    }
+
     /// Declares facts about the process.
     ///
     /// # Panics
@@ -125,6 +141,7 @@ impl Descriptor {
         let ends = match unit {
             Unit::Seconds => ends_with_before(self.name, "_seconds", name_end),
             Unit::Bytes => ends_with_before(self.name, "_bytes", name_end),
+            Unit::Ratio => ends_with_before(self.name, "_ratio", name_end),
         };
         assert!(ends, "the name must end in the unit");
         Self {
@@ -166,7 +183,7 @@ impl Descriptor {
     /// What OpenMetrics adds to the family's name on each sample.
     const fn suffix(&self) -> &'static str {
         match self.kind {
-            Kind::Gauge | Kind::Histogram => "",
+            Kind::Gauge | Kind::Histogram | Kind::Summary => "",
             Kind::Counter => "_total",
             Kind::Info => "_info",
         }
@@ -259,6 +276,8 @@ mod tests {
         assert_eq!(gauge.unit(), Some(Unit::Seconds));
         let counter = Descriptor::counter("a_bytes_total", "").with_unit(Unit::Bytes);
         assert_eq!(counter.unit(), Some(Unit::Bytes));
+        let gauge = Descriptor::gauge("a_ratio", "").with_unit(Unit::Ratio);
+        assert_eq!(gauge.unit(), Some(Unit::Ratio));
     }
 
     #[test]

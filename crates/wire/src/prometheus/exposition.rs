@@ -1,10 +1,12 @@
 //! One answer to a scrape, as it is written.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::descriptor::{Descriptor, Kind, is_name};
 use super::histogram::HistogramView;
 use super::number::{push_bound, push_float, push_integer, push_seconds};
+use super::summary::{Quantile, SummaryView};
 
 /// A text format that Prometheus reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,8 +27,8 @@ pub enum ExpositionError {
     /// The same labels were already written in this family.
     #[error("series {0}{{{1}}} occurs twice")]
     DuplicateSeries(&'static str, String),
-    /// A label name is malformed, reserved (`__…`, or `le` of a histogram), or
-    /// occurs twice in one series.
+    /// A label name is malformed, reserved (`__…`, `le` of a histogram,
+    /// `quantile` of a summary), or occurs twice in one series.
     #[error("label name {1:?} of {0} is not allowed")]
     LabelName(&'static str, String),
     /// The sample does not fit the kind of its family.
@@ -147,6 +149,7 @@ impl Exposition {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
             Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
             Kind::Info if open_metrics => "info",
             // The 0.0.4 format has no such kind.
             Kind::Info => "gauge",
@@ -208,13 +211,27 @@ impl Family<'_> {
         for (bound, count) in view.buckets() {
             let mut le = String::new();
             push_bound(&mut le, bound, self.text.format);
-            self.push_integer_line("_bucket", &with_le(&labels, &le), count);
+            self.push_integer_line("_bucket", &with(&labels, "le", &le), count);
         }
-        self.push_integer_line("_bucket", &with_le(&labels, "+Inf"), view.count());
-        self.push_name("_sum", &labels);
-        push_seconds(&mut self.text.out, view.sum());
-        self.text.out.push('\n');
-        self.push_integer_line("_count", &labels, view.count());
+        self.push_integer_line("_bucket", &with(&labels, "le", "+Inf"), view.count());
+        self.push_sum_and_count(&labels, view.sum(), view.count());
+        self
+    }
+
+    /// Writes the quantiles, sum and count of a summary, in seconds. A quantile
+    /// that is not known is left out.
+    pub fn summary(&mut self, labels: &[(&str, &str)], view: &SummaryView) -> &mut Self {
+        let Some(labels) = self.admit(labels, &[Kind::Summary]) else {
+            return self;
+        };
+        for (quantile, value) in Quantile::ALL.into_iter().zip(view.quantiles) {
+            if let Some(value) = value {
+                self.push_name("", &with(&labels, "quantile", quantile.as_str()));
+                push_seconds(&mut self.text.out, value);
+                self.text.out.push('\n');
+            }
+        }
+        self.push_sum_and_count(&labels, view.sum, view.count);
         self
     }
 
@@ -262,8 +279,19 @@ impl Family<'_> {
     }
 
     fn is_label(&self, label: &str) -> bool {
-        let is_taken = self.descriptor.kind() == Kind::Histogram && label == "le";
-        is_name(label, false) && !label.starts_with("__") && !is_taken
+        let taken = match self.descriptor.kind() {
+            Kind::Histogram => "le",
+            Kind::Summary => "quantile",
+            Kind::Gauge | Kind::Counter | Kind::Info => "",
+        };
+        is_name(label, false) && !label.starts_with("__") && label != taken
+    }
+
+    fn push_sum_and_count(&mut self, labels: &str, sum: Duration, count: u64) {
+        self.push_name("_sum", labels);
+        push_seconds(&mut self.text.out, sum);
+        self.text.out.push('\n');
+        self.push_integer_line("_count", labels, count);
     }
 
     fn push_integer_line(&mut self, suffix: &str, labels: &str, value: u64) {
@@ -284,9 +312,10 @@ impl Family<'_> {
     }
 }
 
-fn with_le(labels: &str, bound: &str) -> String {
+/// Labels with one more, whose value needs no escapes.
+fn with(labels: &str, name: &str, value: &str) -> String {
     let comma = if labels.is_empty() { "" } else { "," };
-    format!("{labels}{comma}le=\"{bound}\"")
+    format!("{labels}{comma}{name}=\"{value}\"")
 }
 
 /// Appends a help text or a label value. Both formats escape the backslash and

@@ -12,6 +12,7 @@ const COUNTER: Descriptor =
     Descriptor::counter("b_seconds_total", "Time spent").with_unit(Unit::Seconds);
 const HISTOGRAM: Descriptor =
     Descriptor::histogram("c_seconds", "How long").with_unit(Unit::Seconds);
+const SUMMARY: Descriptor = Descriptor::summary("e_seconds", "How long").with_unit(Unit::Seconds);
 const INFO: Descriptor = Descriptor::info("d_info", "Facts");
 
 fn everything(format: TextFormat) -> String {
@@ -28,6 +29,18 @@ fn everything(format: TextFormat) -> String {
         .histogram(&[], &view)
         .histogram(&[("x", "y")], &HistogramView::EMPTY);
     text.family(&INFO).info(&[("version", "1.2.3")]);
+    let view = SummaryView {
+        quantiles: [
+            Some(Duration::from_millis(1500)),
+            None,
+            Some(Duration::from_secs(2)),
+        ],
+        count: 3,
+        sum: Duration::from_secs(4),
+    };
+    text.family(&SUMMARY)
+        .summary(&[], &view)
+        .summary(&[("x", "y")], &SummaryView::default());
     text.finish().unwrap()
 }
 
@@ -56,6 +69,14 @@ fn every_kind_in_the_0_0_4_format() {
     # HELP d_info Facts
     # TYPE d_info gauge
     d_info{version="1.2.3"} 1
+    # HELP e_seconds How long
+    # TYPE e_seconds summary
+    e_seconds{quantile="0.5"} 1.5
+    e_seconds{quantile="0.99"} 2
+    e_seconds_sum 4
+    e_seconds_count 3
+    e_seconds_sum{x="y"} 0
+    e_seconds_count{x="y"} 0
     "##);
 }
 
@@ -87,6 +108,15 @@ fn every_kind_in_open_metrics() {
     # HELP d Facts
     # TYPE d info
     d_info{version="1.2.3"} 1
+    # HELP e_seconds How long
+    # TYPE e_seconds summary
+    # UNIT e_seconds seconds
+    e_seconds{quantile="0.5"} 1.5
+    e_seconds{quantile="0.99"} 2
+    e_seconds_sum 4
+    e_seconds_count 3
+    e_seconds_sum{x="y"} 0
+    e_seconds_count{x="y"} 0
     # EOF
     "##);
 }
@@ -135,6 +165,13 @@ fn a_series_twice_is_refused() {
 
 #[test]
 fn label_names_are_checked() {
+    assert_refused(
+        |text| {
+            text.family(&SUMMARY)
+                .summary(&[("quantile", "")], &SummaryView::default());
+        },
+        "label name \"quantile\" of e_seconds is not allowed",
+    );
     for label in ["", "9", "a-b", "a:b", "__name__", "le"] {
         assert_refused(
             |text| {

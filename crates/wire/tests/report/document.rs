@@ -2,14 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use plimsoll_wire::gateway::{EjectionReason, EndpointOutcome, EndpointState};
+use plimsoll_wire::orca::ReportError;
+use plimsoll_wire::prometheus::TextFormat;
+
+use super::gateway::gateway_text;
 use super::*;
 
 pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/metrics.md");
 
-/// Families in a report: name and kind.
-fn families_of(format: Format) -> BTreeSet<(String, String)> {
-    text(format, &sample(), &families())
-        .lines()
+/// What the sidecar and the gateway show, one after the other.
+fn both() -> String {
+    text(Format::PrometheusText, &sample(), &families()) + &gateway_text(TextFormat::Prometheus)
+}
+
+/// Families in the reports: name and kind.
+fn families_of(text: &str) -> BTreeSet<(String, String)> {
+    text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .map(|line| line.split_once(' ').unwrap())
         .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
@@ -33,7 +42,7 @@ fn documented() -> BTreeSet<(String, String)> {
 
 #[test]
 fn every_family_is_documented_with_its_type_and_no_other() {
-    assert_eq!(documented(), families_of(Format::PrometheusText));
+    assert_eq!(documented(), families_of(&both()));
 }
 
 #[test]
@@ -48,12 +57,12 @@ fn every_section_has_an_example_query_of_its_own_metric() {
 
 #[test]
 fn the_help_texts_are_in_the_document() {
-    for line in text(Format::PrometheusText, &sample(), &families()).lines() {
+    for line in both().lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, help) = help.split_once(' ').unwrap();
             let section = DOCUMENT
                 .split("\n### `")
-                .find(|part| part.starts_with(name));
+                .find(|part| part.starts_with(&format!("{name}`")));
             assert!(section.unwrap().contains(help), "help text of {name}");
         }
     }
@@ -64,7 +73,11 @@ fn every_label_value_is_documented() {
     let values = plimsoll_wire::AnswerSource::ALL
         .map(|source| source.as_str())
         .into_iter()
-        .chain(ProxyError::ALL.map(ProxyError::as_str));
+        .chain(ProxyError::ALL.map(ProxyError::as_str))
+        .chain(EndpointState::ALL.map(EndpointState::as_str))
+        .chain(EndpointOutcome::ALL.map(EndpointOutcome::as_str))
+        .chain(EjectionReason::ALL.map(EjectionReason::as_str))
+        .chain(ReportError::ALL.map(ReportError::as_str));
     for value in values {
         assert!(DOCUMENT.contains(&format!("| `{value}` |")), "{value}");
     }

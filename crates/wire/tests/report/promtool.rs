@@ -9,7 +9,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use plimsoll_wire::prometheus::TextFormat;
+
 use super::document::DOCUMENT;
+use super::gateway::gateway_text;
 use super::*;
 
 /// Whether promtool can be run. A build server must have it; elsewhere its
@@ -59,6 +62,8 @@ fn the_linter_has_no_remark_on_the_prometheus_text() {
         let report = text(Format::PrometheusText, &sample(), &families);
         assert_eq!(lint(&report), (true, String::new()));
     }
+    let report = gateway_text(TextFormat::Prometheus);
+    assert_eq!(lint(&report), (true, String::new()));
     // It does look: a family without a help text is remarked on.
     let report = text(Format::PrometheusText, &sample(), &families());
     let (content, remarks) = lint(&report.replace("# HELP plimsoll_slots ", "# "));
@@ -113,8 +118,12 @@ fn the_parser_of_the_server_reads_every_series_of_open_metrics() {
     if !promtool_is_here() {
         return;
     }
-    for (name, families) in [("limited", families()), ("idle", idle())] {
-        let report = text(Format::OpenMetrics, &sample(), &families);
+    let of_a_sidecar = |families| text(Format::OpenMetrics, &sample(), &families);
+    for (name, report) in [
+        ("limited", of_a_sidecar(families())),
+        ("idle", of_a_sidecar(idle())),
+        ("gateway", gateway_text(TextFormat::OpenMetrics)),
+    ] {
         let written = report.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(series_of(name, &report), Ok(written));
     }
