@@ -128,6 +128,8 @@ fn config(settings: &DemoSettings, app: SocketAddr) -> SidecarConfig {
         },
         workers: plimsoll_proxy::default_workers(),
         connections_max: sidecar::connections_max(),
+        tls: None,
+        app_tls: None,
     }
 }
 

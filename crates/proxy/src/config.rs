@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_limit::{Breaker, BreakerError};
+
+use crate::tls::{ClientTls, ServerTls};
 
 /// The largest head (request or status line and headers) of an HTTP/1 message, in bytes; the largest header
 /// list of an HTTP/2 message, as RFC 9113 section 6.5.2 counts it.
@@ -24,7 +27,7 @@ pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take to send a complete request head once it has begun.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How long connecting to the application may take.
+/// How long connecting to the application may take, the handshake of TLS included.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long an unused upstream connection is kept.
@@ -75,6 +78,10 @@ pub struct SidecarConfig {
     pub workers: NonZeroUsize,
     /// The most client connections open at once; more wait in the listener's backlog.
     pub connections_max: usize,
+    /// TLS towards clients; `None` is plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// TLS towards the application; `None` is plain HTTP.
+    pub app_tls: Option<Arc<ClientTls>>,
 }
 
 /// A configuration that cannot be served.

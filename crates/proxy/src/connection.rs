@@ -1,5 +1,8 @@
 //! One client connection: which protocol it speaks, how it is served, how it ends.
 
+mod handshake;
+mod observer;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,18 +18,18 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use plimsoll_meter::{Clock, Tick};
+use plimsoll_meter::Tick;
 use plimsoll_wire::{Answer, ProxyError};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use self::handshake::Agreed;
+use self::observer::Observer;
 use crate::body::ResponseBody;
 use crate::config::HEAD_TIME_MAX;
-use crate::headers;
-use crate::io::{DownstreamIo, SharedStream, WireObserver};
+use crate::io::{DownstreamIo, SharedStream};
 use crate::listen::Accepted;
-use crate::refusal::Refusal;
 use crate::sidecar;
 use crate::tunnel::Tunnel;
 use crate::waker;
@@ -112,7 +115,8 @@ pub(crate) struct ClientConnection {
     worker: Rc<Worker>,
     remote: SocketAddr,
     forwarded_for: HeaderValue,
-    socket: SharedStream,
+    /// Plain until the handshake of TLS has been made.
+    socket: RefCell<SharedStream>,
     http2: Cell<bool>,
     /// Requests whose answer has not ended.
     in_flight: Cell<u32>,
@@ -149,12 +153,22 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
         let _place = place;
         // Behind the place, so that it ends first.
         let _registration = registration;
+        let agreed = match &connection.worker.shared.tls {
+            None => Some(Agreed::Nothing),
+            Some(tls) => Box::pin(connection.secure(tls)).await,
+        };
+        let Some(agreed) = agreed else { return };
         if let Ok(Some(prefix)) = Box::pin(connection.detect()).await {
+            if agreed != Agreed::Nothing {
+                connection.http2.set(agreed == Agreed::Http2);
+            }
             if connection.is_http2() {
                 connection.serve_http2(prefix).await;
             } else {
                 connection.serve_http1(prefix).await;
             }
+        } else {
+            connection.close_notify();
         }
     }
 }
@@ -179,7 +193,7 @@ impl ClientConnection {
             remote,
             forwarded_for: HeaderValue::try_from(address)
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            socket: SharedStream::new(stream),
+            socket: RefCell::new(SharedStream::new(stream)),
             http2: Cell::new(false),
             in_flight: Cell::new(0),
             unflushed: Cell::new(false),
@@ -191,6 +205,10 @@ impl ClientConnection {
             tunnel: RefCell::new(None),
             task: RefCell::new(None),
         }
+    }
+
+    fn socket(&self) -> SharedStream {
+        self.socket.borrow().clone()
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -251,7 +269,8 @@ impl ClientConnection {
     /// For HTTP/1 requests with an unread body: any other hang-up the HTTP library notices by itself.
     pub(crate) async fn unless_peer_closed<T>(&self, place: impl Future<Output = T>) -> T {
         let mut place = pin!(place);
-        let mut peer_closed = pin!(self.socket.peer_closed());
+        let socket = self.socket();
+        let mut peer_closed = pin!(socket.peer_closed());
         let mut watching = true;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(value) = place.as_mut().poll(cx) {
@@ -279,7 +298,7 @@ impl ClientConnection {
                 }
                 let mut buffer = [0_u8; HTTP2_PREFACE.len()];
                 let mut seen = ReadBuf::new(&mut buffer[begun.len()..]);
-                ready!(self.socket.poll_peek(cx, &mut seen))?;
+                ready!(self.socket().poll_peek(cx, &mut seen))?;
                 let seen = seen.filled().len();
                 if seen == 0 {
                     return Poll::Ready(Ok(None));
@@ -294,7 +313,7 @@ impl ClientConnection {
                 }
                 // So far it is the preface, but not all of it: take it, to be woken by the rest.
                 let mut taken = ReadBuf::new(&mut buffer[..seen]);
-                ready!(self.socket.poll_read(cx, &mut taken))?;
+                ready!(self.socket().poll_read(cx, &mut taken))?;
                 begun.extend_from_slice(taken.filled());
             }
         })
@@ -322,16 +341,21 @@ impl ClientConnection {
                         unread
                     };
                     if prefix.is_empty() && !self.readable().await {
-                        return;
+                        return self.close_notify();
                     }
                 }
                 (Stopped::Completed { unread }, Some(tunnel)) => {
-                    return Box::pin(tunnel.run(self.socket.clone(), unread, self.cut())).await;
+                    return Box::pin(tunnel.run(self.socket(), unread, self.cut())).await;
                 }
                 _ if self.unread.get() && !self.abandoned.get() => {
                     return Box::pin(self.linger()).await;
                 }
-                _ => return,
+                _ => {
+                    if self.may_end() {
+                        self.close_notify();
+                    }
+                    return;
+                }
             }
         }
     }
@@ -389,7 +413,7 @@ impl ClientConnection {
             if self.may_leave_unserved() {
                 return Poll::Ready(false);
             }
-            self.socket.poll_readable(cx).map(|ready| ready.is_ok())
+            self.socket().poll_readable(cx).map(|ready| ready.is_ok())
         })
         .await
     }
@@ -399,7 +423,7 @@ impl ClientConnection {
     fn may_leave_unserved(&self) -> bool {
         match self.farewell.get() {
             Farewell::None | Farewell::Drain => false,
-            Farewell::Close => self.socket.is_quiet(),
+            Farewell::Close => self.socket().is_quiet(),
             Farewell::Cut => true,
         }
     }
@@ -472,13 +496,15 @@ impl ClientConnection {
         }
     }
 
-    /// Whether it has been told to end and owes no answer. The HTTP library would wait for the rest of a head.
+    /// Whether it has been told to end and owes no answer.
+    fn may_end(&self) -> bool {
+        self.farewell.get() >= Farewell::Close && self.in_flight.get() == 0 && !self.unflushed.get()
+    }
+
+    /// Whether it may be closed now. The HTTP library would wait for the rest of a head.
     /// It has taken the last answer, but the client may not have.
     fn may_close(&self, cx: &mut Context<'_>) -> bool {
-        self.farewell.get() >= Farewell::Close
-            && self.in_flight.get() == 0
-            && !self.unflushed.get()
-            && self.socket.poll_sent(cx).is_ready()
+        self.may_end() && self.socket().poll_sent(cx).is_ready()
     }
 
     /// Reads and throws away what the client still sends, until it stops.
@@ -489,12 +515,12 @@ impl ClientConnection {
             self.remember_task(cx);
             if !told {
                 // Nothing more comes, so the client need not wait for it.
-                told = self.socket.poll_shutdown(cx).is_ready();
+                told = self.socket().poll_shutdown(cx).is_ready();
             }
             let mut scratch = [0_u8; 4096];
             while budget > 0 && self.farewell.get() < Farewell::Cut {
                 let mut buffer = ReadBuf::new(&mut scratch);
-                match ready!(self.socket.poll_read(cx, &mut buffer)) {
+                match ready!(self.socket().poll_read(cx, &mut buffer)) {
                     Ok(()) if !buffer.filled().is_empty() => {
                         budget = budget.saturating_sub(buffer.filled().len());
                     }
@@ -534,60 +560,6 @@ impl ClientConnection {
     /// The socket as the HTTP library is given it.
     fn io(self: &Rc<Self>, prefix: Bytes) -> TokioIo<DownstreamIo<Observer>> {
         let observer = Observer(Rc::clone(self));
-        TokioIo::new(DownstreamIo::new(self.socket.clone(), prefix, observer))
-    }
-
-    /// What is sent in place of the HTTP library's own answer to a malformed head.
-    fn own_answer(&self, bytes: &[u8]) -> Option<Bytes> {
-        let idle = self.in_flight.get() == 0 && !self.unflushed.get() && !self.is_http2();
-        if !idle {
-            return None;
-        }
-        let (status, reason, cause) = match bytes.get(..12)? {
-            b"HTTP/1.1 400" => (400, "Bad Request", "malformed HTTP request"),
-            b"HTTP/1.1 414" => (414, "URI Too Long", "the request target is too long"),
-            b"HTTP/1.1 431" => (
-                431,
-                "Request Header Fields Too Large",
-                headers::HEAD_TOO_LARGE,
-            ),
-            _ => return None,
-        };
-        let refusal = Refusal::bad_request(http::StatusCode::from_u16(status).ok()?, cause);
-        self.worker.stats().count_request(Answer::InvalidRequest);
-        self.worker.stats().count_error(refusal.error);
-        let now = self.worker.shared.clock.now();
-        self.log_failure(refusal.answer, refusal.error, cause, now);
-        let proxy_status = refusal.proxy_status();
-        let proxy_status = proxy_status.to_str().unwrap_or_default();
-        Some(Bytes::from(format!(
-            "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n\
-             content-length: {}\r\nproxy-status: {proxy_status}\r\nconnection: close\r\n\r\n{}",
-            refusal.text.len(),
-            refusal.text
-        )))
-    }
-}
-
-/// The connection's eyes on its socket.
-#[derive(Debug)]
-struct Observer(Rc<ClientConnection>);
-
-impl WireObserver for Observer {
-    fn on_read(&self) {
-        self.0.usage.set(Usage::Used);
-        if self.0.in_flight.get() == 0 {
-            self.0.head_begun.set(true);
-        }
-    }
-
-    fn on_own_answer(&self, bytes: &[u8]) -> Option<Bytes> {
-        self.0.own_answer(bytes)
-    }
-
-    fn on_flush(&self) {
-        if self.0.in_flight.get() == 0 {
-            self.0.unflushed.set(false);
-        }
+        TokioIo::new(DownstreamIo::new(self.socket(), prefix, observer))
     }
 }

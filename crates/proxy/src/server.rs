@@ -15,6 +15,7 @@ use crate::config::{ConfigError, SidecarConfig};
 use crate::drain::Running;
 use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
 use crate::stats::WorkerStats;
+use crate::tls::ServerTls;
 use crate::worker::{Command, Role, Shared, run};
 
 /// The bound data port of a sidecar, not yet served.
@@ -49,6 +50,7 @@ impl Sidecar {
     pub fn bind(config: &SidecarConfig) -> Result<Self, SidecarError> {
         let role = Role::Sidecar {
             app: config.app,
+            tls: config.app_tls.clone(),
             breaker: config.breaker()?,
             limits: config.limits,
         };
@@ -57,6 +59,7 @@ impl Sidecar {
             config.workers,
             config.connections_max,
             role,
+            config.tls.clone(),
         )?))
     }
 
@@ -83,6 +86,7 @@ impl Server {
         workers: NonZeroUsize,
         connections_max: usize,
         role: Role,
+        tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, BindError> {
         let listener = bind(listen)?;
         let shared = Arc::new(Shared {
@@ -91,6 +95,7 @@ impl Server {
             stats: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
             last_arrival: AtomicU64::new(0),
             role,
+            tls,
         });
         Ok(Self {
             listener,

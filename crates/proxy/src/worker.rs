@@ -27,7 +27,8 @@ use crate::listen::{Accepted, StopAccepting, accept_until};
 use crate::outbox;
 use crate::sidecar::Application;
 use crate::stats::WorkerStats;
-use crate::throttle::LogThrottle;
+use crate::throttle::{LogThrottle, Throttle};
+use crate::tls::{ClientTls, ServerTls};
 use crate::upstream::Pool;
 
 /// How often unused connections are looked through, while there are any.
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     /// When the last request arrived, in nanoseconds; kept only while draining.
     pub(crate) last_arrival: AtomicU64,
     pub(crate) role: Role,
+    /// TLS towards clients.
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
 /// What becomes of requests.
@@ -53,6 +56,7 @@ pub(crate) enum Role {
     /// They go to one application.
     Sidecar {
         app: SocketAddr,
+        tls: Option<Arc<ClientTls>>,
         breaker: Option<Breaker>,
         limits: TimeLimits,
     },
@@ -72,6 +76,7 @@ pub(crate) struct Worker {
     pub(crate) path: Path,
     pub(crate) spare_timers: Rc<SpareTimers>,
     pub(crate) throttle: LogThrottle,
+    pub(crate) handshake_throttle: Throttle,
     pub(crate) open_answers: OpenAnswers,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<LocalExecutor>,
@@ -147,6 +152,7 @@ impl Path {
         match role {
             Role::Sidecar {
                 app,
+                tls,
                 breaker,
                 limits,
             } => {
@@ -156,7 +162,7 @@ impl Path {
                 Self::Sidecar(Rc::new(Application {
                     breaker: breaker.clone(),
                     limits: *limits,
-                    pool: Rc::new(Pool::new(*app, idle_max)),
+                    pool: Rc::new(Pool::new(*app, tls.clone(), idle_max)),
                 }))
             }
         }
@@ -186,6 +192,7 @@ impl Worker {
             shared,
             spare_timers: Rc::default(),
             throttle: LogThrottle::new(),
+            handshake_throttle: Throttle::default(),
             open_answers: OpenAnswers::default(),
             http1,
             http2,
@@ -288,9 +295,11 @@ mod tests {
             last_arrival: AtomicU64::new(0),
             role: Role::Sidecar {
                 app: any_port,
+                tls: None,
                 breaker: None,
                 limits: TimeLimits::default(),
             },
+            tls: None,
         });
         runtime().unwrap().block_on(async {
             let worker = Rc::new(Worker::new(0, shared));

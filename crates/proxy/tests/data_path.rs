@@ -97,6 +97,8 @@ fn config(app: SocketAddr) -> SidecarConfig {
         limits: TimeLimits::default(),
         workers: NonZeroUsize::MIN,
         connections_max: 1_000,
+        tls: None,
+        app_tls: None,
     }
 }
 

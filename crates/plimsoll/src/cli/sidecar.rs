@@ -211,6 +211,8 @@ impl SidecarArgs {
             limits,
             workers: self.workers.unwrap_or_else(plimsoll_proxy::default_workers),
             connections_max: crate::sidecar::connections_max(),
+            tls: None,
+            app_tls: None,
         };
         // Built once to check, once to run: the check must come before anything is opened.
         proxy.breaker().map_err(|error| error.to_string())?;

@@ -247,6 +247,7 @@ pub(crate) mod tests {
             queue_wait: empty.clone(),
             upstream_time: empty,
             connections: 0,
+            handshake_failures: 0,
         }
     }
 

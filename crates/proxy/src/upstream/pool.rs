@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use plimsoll_meter::Tick;
 
 use crate::config::UPSTREAM_IDLE_MAX;
+use crate::tls::ClientTls;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::{Http1, Http2};
 
@@ -14,6 +16,7 @@ use crate::upstream::{Http1, Http2};
 #[derive(Debug)]
 pub(crate) struct Pool {
     app: SocketAddr,
+    tls: Option<Arc<ClientTls>>,
     idle_max: usize,
     /// The most recently used last.
     #[expect(
@@ -48,10 +51,11 @@ impl Lease {
 }
 
 impl Pool {
-    /// A pool that keeps at most `idle_max` unused connections to `app`.
-    pub(crate) fn new(app: SocketAddr, idle_max: usize) -> Self {
+    /// A pool that keeps at most `idle_max` unused connections to `app`, made with `tls`.
+    pub(crate) fn new(app: SocketAddr, tls: Option<Arc<ClientTls>>, idle_max: usize) -> Self {
         Self {
             app,
+            tls,
             idle_max,
             idle: RefCell::default(),
             http2: RefCell::default(),
@@ -76,7 +80,7 @@ impl Pool {
     /// A new connection.
     pub(crate) async fn connect(self: &Rc<Self>) -> Result<Lease, ConnectError> {
         Ok(Lease {
-            connection: Http1::connect(self.app).await?,
+            connection: Http1::connect(self.app, self.tls.as_deref()).await?,
             pool: Rc::clone(self),
         })
     }
@@ -90,7 +94,7 @@ impl Pool {
         if let Some(connection) = self.open_http2() {
             return Ok(connection);
         }
-        let connection = Http2::connect(self.app).await?;
+        let connection = Http2::connect(self.app, self.tls.as_deref()).await?;
         self.http2.borrow_mut().push(connection.clone());
         Ok(connection)
     }
