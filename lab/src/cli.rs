@@ -3,6 +3,7 @@
 mod backend;
 mod compare;
 mod load;
+mod scenarios;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,8 @@ enum Command {
     Load(Box<load::Args>),
     /// Measure plimsoll, HAProxy, nginx and Envoy side by side, in turns.
     Compare(Box<compare::Args>),
+    /// Play the balancer scenarios with every policy, in virtual time.
+    Scenarios(scenarios::Args),
 }
 
 impl Cli {
@@ -31,6 +34,7 @@ impl Cli {
             Command::Backend(args) => args.run(),
             Command::Load(args) => args.run(),
             Command::Compare(args) => args.run(),
+            Command::Scenarios(args) => args.run(),
         }
     }
 }

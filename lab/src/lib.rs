@@ -3,8 +3,10 @@
 //! - [`backend`]: a server whose every answer is asked for in the path, over HTTP/1.1 and h2c.
 //! - [`load`]: closed-loop and open-loop load generators with exact counts and quantiles of latency.
 //! - [`compare`]: Plimsoll, HAProxy, nginx and Envoy side by side on one machine, in turns.
+//! - [`scenario`]: what a balancer should cope with, as data files, and how it is scored.
+//! - [`sim`]: the scenarios in virtual time, with the balancer that is shipped.
 //!
-//! All three are a library, so that tests drive them without a terminal, and the sub-commands of the
+//! All of them are a library, so that tests drive them without a terminal, and the sub-commands of the
 //! program `lab`.
 //!
 //! ```
@@ -31,3 +33,6 @@ pub mod affinity;
 pub mod backend;
 pub mod compare;
 pub mod load;
+pub mod random;
+pub mod scenario;
+pub mod sim;

@@ -1,0 +1,60 @@
+//! Every scenario with every policy.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Result;
+use parking_lot::Mutex;
+use plimsoll_balance::Policy;
+
+use super::{run_compared, run_oracle};
+use crate::scenario::{Contender, Outcomes, Scenario};
+
+/// Plays all `scenarios` with all `policies`, on so many threads. The results are in the order of both, and the
+/// same whatever the number of threads.
+///
+/// # Errors
+///
+/// If a balancer does not accept a scenario's settings.
+pub fn run_all(
+    scenarios: &[Scenario],
+    policies: &[Policy],
+    seed: u64,
+    threads: usize,
+) -> Result<Vec<Outcomes>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, scenarios.len().max(1)) {
+            scope.spawn(|| {
+                while let Some((place, scenario)) = take(&next, scenarios) {
+                    let outcomes = run_one(scenario, policies, seed);
+                    done.lock().push((place, outcomes));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner();
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, outcomes)| outcomes).collect()
+}
+
+fn take<'a>(next: &AtomicUsize, scenarios: &'a [Scenario]) -> Option<(usize, &'a Scenario)> {
+    let place = next.fetch_add(1, Ordering::Relaxed);
+    scenarios.get(place).map(|scenario| (place, scenario))
+}
+
+fn run_one(scenario: &Scenario, policies: &[Policy], seed: u64) -> Result<Outcomes> {
+    let oracle = run_oracle(scenario, seed);
+    let mut contenders = Vec::new();
+    for policy in policies {
+        contenders.push(Contender {
+            name: policy.to_string(),
+            score: run_compared(scenario, policy, seed, &oracle)?,
+        });
+    }
+    Ok(Outcomes {
+        scenario: scenario.clone(),
+        contenders,
+        oracle: Some(oracle),
+    })
+}

@@ -1,0 +1,70 @@
+//! The balancer scenarios in virtual time: that the files are sound, and that runs repeat.
+
+use plimsoll_balance::{POLICY_NAMES, Policy};
+use plimsoll_lab::scenario::{Metric, Scenario};
+use plimsoll_lab::sim;
+
+fn all() -> Vec<Scenario> {
+    Scenario::load_all(Scenario::folder()).expect("the files of the repository")
+}
+
+fn named(name: &str) -> Scenario {
+    let found = all().into_iter().find(|scenario| scenario.name == name);
+    found.expect("a file of that name")
+}
+
+#[test]
+fn every_scenario_of_the_list_has_a_file() {
+    let ids: Vec<String> = all().into_iter().map(|scenario| scenario.id).collect();
+    for number in 1..=18 {
+        assert!(ids.contains(&format!("S{number}")), "S{number}");
+    }
+}
+
+#[test]
+fn a_file_that_makes_no_sense_is_refused_with_the_reason() {
+    let sound = std::fs::read_to_string(Scenario::folder().join("s04.toml")).unwrap();
+    let rows = [
+        ("seconds = 60", "seconds = 0", "seconds must be above zero"),
+        ("per_second = 1000.0", "per_second = -1.0", "arrivals"),
+        ("slots = 1000", "slots = 0", "slots must be at least 1"),
+        (
+            "first = 3",
+            "first = 11",
+            "fault 1 hits backends that do not exist",
+        ),
+        ("to = 45.0", "to = 5.0", "fault 1 ends before it begins"),
+        ("mean = 167.0", "mean = 0.0", "is no time"),
+        ("least = 0.9995", "leest = 0.9995", "leest"),
+    ];
+    assert!(Scenario::parse(&sound).is_ok());
+    for (from, to, complaint) in rows {
+        let error = Scenario::parse(&sound.replace(from, to)).expect_err(to);
+        assert!(error.to_string().contains(complaint), "{to}: {error}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let scenario = named("s06-retry").for_seconds(8.0);
+    for name in POLICY_NAMES {
+        let policy: Policy = name.parse().expect("a name of its own");
+        let figures = |seed| {
+            let score = sim::run(&scenario, &policy, seed).expect("accepted");
+            [Metric::MeanMs, Metric::P999Ms, Metric::Errors].map(|metric| score.figure(metric))
+        };
+        assert_eq!(figures(1), figures(1), "{name}");
+        assert_ne!(figures(1), figures(2), "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_better_than_the_oracle() {
+    for name in ["s01", "s02", "s04", "s16"] {
+        let scenario = named(name).for_seconds(8.0);
+        let oracle = sim::run_oracle(&scenario, 1);
+        let random = sim::run(&scenario, &Policy::Random, 1).expect("accepted");
+        let mean = |score: &plimsoll_lab::scenario::Score| score.figure(Metric::MeanMs);
+        assert!(mean(&oracle) <= mean(&random), "{name}");
+    }
+}
