@@ -15,8 +15,6 @@ pub struct WorkerStats {
     queue_wait: Histogram,
     upstream_time: Histogram,
     connections: AtomicUsize,
-    /// TLS handshakes with clients that failed, ever.
-    handshake_failures: AtomicU64,
     /// Connections closed or parked, ever.
     released: AtomicU64,
 }
@@ -37,8 +35,6 @@ pub struct StatsView {
     pub upstream_time: HistogramSnapshot,
     /// Client connections open now.
     pub connections: usize,
-    /// TLS handshakes with clients that failed. A client that went away without a byte is not among them.
-    pub handshake_failures: u64,
 }
 
 impl WorkerStats {
@@ -52,7 +48,6 @@ impl WorkerStats {
             queue_wait: histogram(),
             upstream_time: histogram(),
             connections: AtomicUsize::new(0),
-            handshake_failures: AtomicU64::new(0),
             released: AtomicU64::new(0),
         }
     }
@@ -75,10 +70,6 @@ impl WorkerStats {
 
     pub(crate) fn record_upstream_time(&self, time: Duration) {
         self.upstream_time.record(time);
-    }
-
-    pub(crate) fn count_handshake_failure(&self) {
-        self.handshake_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connection_opened(&self) {
@@ -120,7 +111,6 @@ impl StatsView {
             add(&mut view.queue_wait, &worker.queue_wait);
             add(&mut view.upstream_time, &worker.upstream_time);
             view.connections += worker.connections();
-            view.handshake_failures += worker.handshake_failures.load(Ordering::Relaxed);
         }
         view
     }
@@ -134,7 +124,6 @@ impl StatsView {
             queue_wait: fresh.queue_wait.snapshot(),
             upstream_time: fresh.upstream_time.snapshot(),
             connections: 0,
-            handshake_failures: 0,
         }
     }
 

@@ -128,7 +128,6 @@ impl<'a> Flow<'a> {
                 self.written += nonzero(written)?;
                 *moved = true;
             }
-            ready!(self.to.poll_flush(cx))?;
             if self.read_all {
                 ready!(self.to.poll_shutdown(cx))?;
                 self.done = true;
