@@ -84,11 +84,10 @@ pub(crate) fn refuse(
 pub(crate) async fn switch_protocols(
     response: Response<Incoming>,
     carrier: Carrier,
-    mut exchange: Exchange,
+    exchange: Exchange,
     mut deadlines: Deadlines,
 ) -> Response<ResponseBody> {
     deadlines.response_started();
-    exchange.rest_follows();
     let (mut head, _) = response.into_parts();
     let agreed = headers::upgrade_token(&head.headers);
     let asked = match &carrier {

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_limit::{Breaker, BreakerError};
 
-use crate::clock::MonotonicClock;
+use crate::tls::{ClientTls, ServerTls};
 
 /// The largest head (request or status line and headers) of an HTTP/1 message, in bytes; the largest header
 /// list of an HTTP/2 message, as RFC 9113 section 6.5.2 counts it.
@@ -26,18 +27,14 @@ pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take to send a complete request head once it has begun.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How long connecting to the application may take.
+/// How long connecting to the application may take, the handshake of TLS included.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long an unused upstream connection is kept.
 pub(crate) const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(90);
 
-/// The most unused upstream connections a worker keeps: a sidecar's when concurrency is unlimited, a gateway's to all
-/// endpoints.
+/// The most unused upstream connections a worker keeps when concurrency is unlimited.
 pub(crate) const UPSTREAM_IDLE_COUNT_MAX: usize = 1_000;
-
-/// The most unused connections a worker of the gateway keeps to one endpoint.
-pub(crate) const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 250;
 
 /// Concurrent streams of one HTTP/2 connection, from clients and to the application.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 250;
@@ -81,19 +78,10 @@ pub struct SidecarConfig {
     pub workers: NonZeroUsize,
     /// The most client connections open at once; more wait in the listener's backlog.
     pub connections_max: usize,
-}
-
-/// Everything the gateway's data path needs to know besides its routes.
-#[derive(Debug, Clone)]
-pub struct GatewayConfig {
-    /// The data port.
-    pub listen: SocketAddr,
-    /// How many workers (threads) carry requests.
-    pub workers: NonZeroUsize,
-    /// The most client connections open at once; more wait in the listener's backlog.
-    pub connections_max: usize,
-    /// The clock of all measurements and decisions: the one by which the balancers were told their endpoints.
-    pub clock: MonotonicClock,
+    /// TLS towards clients; `None` is plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// TLS towards the application; `None` is plain HTTP.
+    pub app_tls: Option<Arc<ClientTls>>,
 }
 
 /// A configuration that cannot be served.

@@ -1,5 +1,6 @@
 //! One client connection: which protocol it speaks, how it is served, how it ends.
 
+mod handshake;
 mod observer;
 
 use std::cell::{Cell, RefCell};
@@ -23,17 +24,16 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use self::handshake::Agreed;
+use self::observer::Observer;
 use crate::body::ResponseBody;
 use crate::config::HEAD_TIME_MAX;
-use crate::gateway;
 use crate::io::{DownstreamIo, SharedStream};
 use crate::listen::Accepted;
 use crate::sidecar;
 use crate::tunnel::Tunnel;
 use crate::waker;
 use crate::worker::{Path, Worker};
-
-use observer::Observer;
 
 /// What a client that speaks HTTP/2 with prior knowledge sends first (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -115,7 +115,8 @@ pub(crate) struct ClientConnection {
     worker: Rc<Worker>,
     remote: SocketAddr,
     forwarded_for: HeaderValue,
-    socket: SharedStream,
+    /// Plain until the handshake of TLS has been made.
+    socket: RefCell<SharedStream>,
     http2: Cell<bool>,
     /// Requests whose answer has not ended.
     in_flight: Cell<u32>,
@@ -152,12 +153,22 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
         let _place = place;
         // Behind the place, so that it ends first.
         let _registration = registration;
+        let agreed = match &connection.worker.shared.tls {
+            None => Some(Agreed::Nothing),
+            Some(tls) => Box::pin(connection.secure(tls)).await,
+        };
+        let Some(agreed) = agreed else { return };
         if let Ok(Some(prefix)) = Box::pin(connection.detect()).await {
+            if agreed != Agreed::Nothing {
+                connection.http2.set(agreed == Agreed::Http2);
+            }
             if connection.is_http2() {
                 connection.serve_http2(prefix).await;
             } else {
                 connection.serve_http1(prefix).await;
             }
+        } else {
+            connection.close_notify();
         }
     }
 }
@@ -182,7 +193,7 @@ impl ClientConnection {
             remote,
             forwarded_for: HeaderValue::try_from(address)
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            socket: SharedStream::new(stream),
+            socket: RefCell::new(SharedStream::new(stream)),
             http2: Cell::new(false),
             in_flight: Cell::new(0),
             unflushed: Cell::new(false),
@@ -194,6 +205,10 @@ impl ClientConnection {
             tunnel: RefCell::new(None),
             task: RefCell::new(None),
         }
+    }
+
+    fn socket(&self) -> SharedStream {
+        self.socket.borrow().clone()
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -254,7 +269,8 @@ impl ClientConnection {
     /// For HTTP/1 requests with an unread body: any other hang-up the HTTP library notices by itself.
     pub(crate) async fn unless_peer_closed<T>(&self, place: impl Future<Output = T>) -> T {
         let mut place = pin!(place);
-        let mut peer_closed = pin!(self.socket.peer_closed());
+        let socket = self.socket();
+        let mut peer_closed = pin!(socket.peer_closed());
         let mut watching = true;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(value) = place.as_mut().poll(cx) {
@@ -282,7 +298,7 @@ impl ClientConnection {
                 }
                 let mut buffer = [0_u8; HTTP2_PREFACE.len()];
                 let mut seen = ReadBuf::new(&mut buffer[begun.len()..]);
-                ready!(self.socket.poll_peek(cx, &mut seen))?;
+                ready!(self.socket().poll_peek(cx, &mut seen))?;
                 let seen = seen.filled().len();
                 if seen == 0 {
                     return Poll::Ready(Ok(None));
@@ -297,7 +313,7 @@ impl ClientConnection {
                 }
                 // So far it is the preface, but not all of it: take it, to be woken by the rest.
                 let mut taken = ReadBuf::new(&mut buffer[..seen]);
-                ready!(self.socket.poll_read(cx, &mut taken))?;
+                ready!(self.socket().poll_read(cx, &mut taken))?;
                 begun.extend_from_slice(taken.filled());
             }
         })
@@ -313,10 +329,6 @@ impl ClientConnection {
                     Box::pin(self.carry_http1(prefix, |request| sidecar::carry(app, self, request)))
                         .await
                 }
-                Path::Gateway(gateway) => {
-                    let carry = |request| gateway::carry(gateway, self, request);
-                    Box::pin(self.carry_http1(prefix, carry)).await
-                }
             };
             let tunnel = self.tunnel.borrow_mut().take();
             match (stopped, tunnel) {
@@ -329,16 +341,21 @@ impl ClientConnection {
                         unread
                     };
                     if prefix.is_empty() && !self.readable().await {
-                        return;
+                        return self.close_notify();
                     }
                 }
                 (Stopped::Completed { unread }, Some(tunnel)) => {
-                    return Box::pin(tunnel.run(self.socket.clone(), unread, self.cut())).await;
+                    return Box::pin(tunnel.run(self.socket(), unread, self.cut())).await;
                 }
                 _ if self.unread.get() && !self.abandoned.get() => {
                     return Box::pin(self.linger()).await;
                 }
-                _ => return,
+                _ => {
+                    if self.may_end() {
+                        self.close_notify();
+                    }
+                    return;
+                }
             }
         }
     }
@@ -396,7 +413,7 @@ impl ClientConnection {
             if self.may_leave_unserved() {
                 return Poll::Ready(false);
             }
-            self.socket.poll_readable(cx).map(|ready| ready.is_ok())
+            self.socket().poll_readable(cx).map(|ready| ready.is_ok())
         })
         .await
     }
@@ -406,7 +423,7 @@ impl ClientConnection {
     fn may_leave_unserved(&self) -> bool {
         match self.farewell.get() {
             Farewell::None | Farewell::Drain => false,
-            Farewell::Close => self.socket.is_quiet(),
+            Farewell::Close => self.socket().is_quiet(),
             Farewell::Cut => true,
         }
     }
@@ -438,11 +455,6 @@ impl ClientConnection {
             Path::Sidecar(app) => {
                 let app = Rc::clone(app);
                 let carry = move |request| sidecar::carry(&app, &connection, request);
-                Box::pin(self.carry_http2(prefix, carry)).await;
-            }
-            Path::Gateway(gateway) => {
-                let gateway = Rc::clone(gateway);
-                let carry = move |request| gateway::carry(&gateway, &connection, request);
                 Box::pin(self.carry_http2(prefix, carry)).await;
             }
         }
@@ -484,13 +496,15 @@ impl ClientConnection {
         }
     }
 
-    /// Whether it has been told to end and owes no answer. The HTTP library would wait for the rest of a head.
+    /// Whether it has been told to end and owes no answer.
+    fn may_end(&self) -> bool {
+        self.farewell.get() >= Farewell::Close && self.in_flight.get() == 0 && !self.unflushed.get()
+    }
+
+    /// Whether it may be closed now. The HTTP library would wait for the rest of a head.
     /// It has taken the last answer, but the client may not have.
     fn may_close(&self, cx: &mut Context<'_>) -> bool {
-        self.farewell.get() >= Farewell::Close
-            && self.in_flight.get() == 0
-            && !self.unflushed.get()
-            && self.socket.poll_sent(cx).is_ready()
+        self.may_end() && self.socket().poll_sent(cx).is_ready()
     }
 
     /// Reads and throws away what the client still sends, until it stops.
@@ -501,12 +515,12 @@ impl ClientConnection {
             self.remember_task(cx);
             if !told {
                 // Nothing more comes, so the client need not wait for it.
-                told = self.socket.poll_shutdown(cx).is_ready();
+                told = self.socket().poll_shutdown(cx).is_ready();
             }
             let mut scratch = [0_u8; 4096];
             while budget > 0 && self.farewell.get() < Farewell::Cut {
                 let mut buffer = ReadBuf::new(&mut scratch);
-                match ready!(self.socket.poll_read(cx, &mut buffer)) {
+                match ready!(self.socket().poll_read(cx, &mut buffer)) {
                     Ok(()) if !buffer.filled().is_empty() => {
                         budget = budget.saturating_sub(buffer.filled().len());
                     }
@@ -545,7 +559,7 @@ impl ClientConnection {
 
     /// The socket as the HTTP library is given it.
     fn io(self: &Rc<Self>, prefix: Bytes) -> TokioIo<DownstreamIo<Observer>> {
-        let observer = Observer::of(Rc::clone(self));
-        TokioIo::new(DownstreamIo::new(self.socket.clone(), prefix, observer))
+        let observer = Observer(Rc::clone(self));
+        TokioIo::new(DownstreamIo::new(self.socket(), prefix, observer))
     }
 }

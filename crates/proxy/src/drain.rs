@@ -65,13 +65,11 @@ impl Running {
         &self.shared.meter
     }
 
-    /// Its breaker, if it is a sidecar and concurrency is limited.
+    /// Its breaker, if concurrency is limited.
     #[must_use]
     pub fn breaker(&self) -> Option<&Breaker> {
-        match &self.shared.role {
-            Role::Sidecar { breaker, .. } => breaker.as_ref(),
-            Role::Gateway { .. } => None,
-        }
+        let Role::Sidecar { breaker, .. } = &self.shared.role;
+        breaker.as_ref()
     }
 
     /// A view of its counters that can be read from anywhere, as long as wanted.

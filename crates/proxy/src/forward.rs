@@ -13,12 +13,13 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use plimsoll_meter::{Clock, Tick};
-use plimsoll_wire::{Answer, ProxyError};
+use plimsoll_wire::ProxyError;
 use tokio::sync::oneshot;
 
 use crate::body::RequestBody;
 use crate::headers;
 use crate::refusal::Refusal;
+use crate::tls;
 use crate::upstream::{ConnectError, Lease, Pool, StreamGuard};
 use crate::worker::Worker;
 
@@ -49,31 +50,8 @@ pub(crate) struct NoAnswer {
     pub(crate) refusal: Refusal,
     /// The application has said that it did not look at the request, so that any may be repeated. It has not
     /// got a byte of what is still in its place.
+    #[expect(dead_code, reason = "the gateway's retries ask for it")]
     pub(crate) is_unprocessed: bool,
-}
-
-impl NoAnswer {
-    /// The time for one try has passed.
-    pub(crate) fn timeout() -> Self {
-        Self {
-            refusal: Refusal::timeout("time limit of one try"),
-            is_unprocessed: false,
-        }
-    }
-
-    pub(crate) fn is_timeout(&self) -> bool {
-        self.refusal.answer == Answer::Timeout
-    }
-}
-
-impl From<Refusal> for NoAnswer {
-    /// It was never sent.
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            is_unprocessed: true,
-        }
-    }
 }
 
 /// Sends what is in `outgoing` on a connection of `pool`. `now` is the latest reading of the clock.
@@ -112,7 +90,9 @@ fn no_answer(cause: &hyper::Error) -> NoAnswer {
 }
 
 fn refusal(cause: &hyper::Error) -> Refusal {
-    let (word, text) = if cause.is_parse_too_large() {
+    let (word, text) = if let Some(word) = tls::word_of(cause) {
+        (word, format!("TLS with the application failed: {cause}"))
+    } else if cause.is_parse_too_large() {
         (
             ProxyError::HttpResponseHeaderSectionSize,
             "the head of the application's answer is too large".to_owned(),

@@ -2,75 +2,54 @@
 //!
 //! Both sides of a connection are a [`SharedStream`], so that the socket can be looked at (has the peer hung
 //! up?) while the HTTP library owns it. The lock is never contended: everything happens on one worker.
+//!
+//! A [`PlainStream`] is the socket; a [`TlsStream`] encrypts on top of one, so what it writes goes through the
+//! outbox too. The rejected alternative, a trait object, would cost connections without TLS an indirect call
+//! for every read and write.
+
+mod downstream;
+mod plain;
+mod tls;
+mod upstream;
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
-use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags};
-use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-use crate::outbox::{self, Backlog};
-use crate::waker;
+pub(crate) use downstream::{DownstreamIo, WireObserver};
+pub(crate) use plain::PlainStream;
+pub(crate) use tls::TlsStream;
+pub(crate) use upstream::UpstreamIo;
 
-/// A socket that the HTTP library owns and others may look at.
+/// A connection that the HTTP library owns and others may look at.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedStream(Arc<Mutex<Socket>>);
-
-#[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
-    backlog: Backlog,
+pub(crate) enum SharedStream {
+    Plain(PlainStream),
+    Tls(TlsStream),
 }
 
 impl SharedStream {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(Mutex::new(Socket {
-            stream,
-            backlog: Backlog::default(),
-        })))
+        Self::Plain(PlainStream::new(stream))
     }
 
-    /// Whether an idle connection can be used: nothing has arrived on it, neither bytes nor the end.
-    ///
-    /// Asks the kernel, because the runtime learns of a close only when it next polls for events.
+    /// Whether an idle connection can be used: nothing has arrived on it that matters to HTTP, neither bytes
+    /// nor the end.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let peeked = rustix::net::recv(
-            &self.0.lock().stream,
-            &mut byte,
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        );
-        matches!(peeked, Err(error) if error == rustix::io::Errno::AGAIN)
+        match self {
+            Self::Plain(stream) => stream.is_quiet(),
+            Self::Tls(stream) => stream.is_quiet(),
+        }
     }
 
     /// Waits until the peer has closed its side, without taking a byte that it sent before.
-    ///
-    /// Uses a registration of its own on a duplicate of the descriptor: the readiness the HTTP library sees
-    /// is left alone.
     pub(crate) async fn peer_closed(&self) -> io::Result<()> {
-        let duplicate = rustix::io::dup(&self.0.lock().stream)?;
-        let watched = TcpStream::from_std(std::net::TcpStream::from(duplicate))?;
-        watched
-            .async_io(Interest::READABLE, || {
-                let now = rustix::event::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                };
-                let mut poll = [PollFd::new(&watched, PollFlags::RDHUP)];
-                rustix::event::poll(&mut poll, Some(&now))?;
-                if poll[0].revents().is_empty() {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    Ok(())
-                }
-            })
-            .await
+        match self {
+            Self::Plain(stream) => stream.peer_closed().await,
+            Self::Tls(stream) => Box::pin(stream.peer_closed()).await,
+        }
     }
 
     pub(crate) fn poll_read(
@@ -78,7 +57,10 @@ impl SharedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().stream).poll_read(cx, buf)
+        match self {
+            Self::Plain(stream) => stream.poll_read(cx, buf),
+            Self::Tls(stream) => stream.poll_read(cx, buf),
+        }
     }
 
     /// Reads without taking.
@@ -87,310 +69,61 @@ impl SharedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<usize>> {
-        self.0.lock().stream.poll_peek(cx, buf)
+        match self {
+            Self::Plain(stream) => stream.poll_peek(cx, buf),
+            Self::Tls(stream) => stream.poll_peek(cx, buf),
+        }
     }
 
     /// Ready when there is something to read, or the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().stream.poll_read_ready(cx)
+        match self {
+            Self::Plain(stream) => stream.poll_readable(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
+        }
     }
 
     /// Writes a short message at the end of the turn, a longer one at once.
+    ///
+    /// What a TLS connection has taken may stay with it until it is flushed.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        match self {
+            Self::Plain(stream) => stream.poll_write(cx, buf),
+            Self::Tls(stream) => stream.poll_write(cx, buf),
+        }
     }
 
-    fn poll_write_vectored(
+    pub(crate) fn poll_write_vectored(
         &self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        {
-            let mut socket = self.0.lock();
-            ready!(socket.backlog.poll_empty(cx))?;
-            if outbox::put(self, bufs.iter().map(|buf| &**buf), total) {
-                socket.backlog.queued += 1;
-                return Poll::Ready(Ok(total));
-            }
+        match self {
+            Self::Plain(stream) => stream.poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => stream.poll_write_vectored(cx, bufs),
         }
-        ready!(self.poll_sent(cx))?;
-        let stream = &mut self.0.lock().stream;
-        match bufs {
-            [only] => Pin::new(stream).poll_write(cx, only),
-            _ => Pin::new(stream).poll_write_vectored(cx, bufs),
+    }
+
+    /// Ready when all that was written is on its way or in the outbox.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flush(cx),
         }
     }
 
     /// Ready when nothing that was written before is still in the outbox.
     pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.lock().backlog.queued > 0 {
-            outbox::send_now();
+        match self {
+            Self::Plain(stream) => stream.poll_sent(cx),
+            Self::Tls(stream) => stream.poll_sent(cx),
         }
-        self.0.lock().backlog.poll_empty(cx)
     }
 
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_sent(cx))?;
-        Pin::new(&mut self.0.lock().stream).poll_shutdown(cx)
-    }
-
-    /// Sends a message from the outbox. Pending if a part of it has to wait.
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, message: &[u8]) -> Poll<()> {
-        let mut socket = self.0.lock();
-        socket.backlog.queued -= 1;
-        if socket.backlog.failed.is_some() {
-            return Poll::Ready(());
+        match self {
+            Self::Plain(stream) => stream.poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_shutdown(cx),
         }
-        if !socket.backlog.bytes.is_empty() {
-            // It is among the blocked already.
-            socket.backlog.bytes.extend_from_slice(message);
-            return Poll::Ready(());
-        }
-        match Pin::new(&mut socket.stream).poll_write(cx, message) {
-            Poll::Ready(Ok(written)) if written == message.len() => return Poll::Ready(()),
-            Poll::Ready(Ok(written)) => socket.backlog.bytes.extend_from_slice(&message[written..]),
-            Poll::Ready(Err(error)) => socket.backlog.failed = Some(error.kind()),
-            Poll::Pending => socket.backlog.bytes.extend_from_slice(message),
-        }
-        socket.poll_send_rest(cx)
-    }
-
-    /// Whether a connection has it, and not just the outbox.
-    pub(crate) fn is_used(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
-
-    /// Sends what had to wait. Pending if it still has to.
-    pub(crate) fn poll_send_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.lock().poll_send_rest(cx)
-    }
-}
-
-impl Socket {
-    fn poll_send_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.backlog.bytes.is_empty() && self.backlog.failed.is_none() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.backlog.bytes)) {
-                Ok(written) => drop(self.backlog.bytes.drain(..written)),
-                Err(error) => self.backlog.failed = Some(error.kind()),
-            }
-        }
-        self.backlog.bytes = Vec::new();
-        if let Some(writer) = self.backlog.writer.take() {
-            writer.wake();
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Backlog {
-    /// Ready when the peer has taken everything, or never will.
-    fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(kind) = self.failed {
-            return Poll::Ready(Err(kind.into()));
-        }
-        if self.bytes.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        waker::remember(&mut self.writer, cx);
-        Poll::Pending
-    }
-}
-
-/// What the client's side of a connection tells its owner about the bytes that pass.
-pub(crate) trait WireObserver {
-    /// Bytes have arrived.
-    fn on_read(&self);
-
-    /// A write begins with `bytes` while no request is in progress: the HTTP library answers a malformed head
-    /// by itself. Returns what to send instead.
-    fn on_own_answer(&self, bytes: &[u8]) -> Option<Bytes>;
-
-    /// All that was buffered has been written.
-    fn on_flush(&self);
-}
-
-/// The client's side: what was read to detect the protocol comes first.
-#[derive(Debug)]
-pub(crate) struct DownstreamIo<O> {
-    stream: SharedStream,
-    prefix: Bytes,
-    observer: O,
-    /// The rest of an answer sent in place of the HTTP library's own.
-    substitute: Bytes,
-}
-
-impl<O> DownstreamIo<O> {
-    pub(crate) fn new(stream: SharedStream, prefix: Bytes, observer: O) -> Self {
-        Self {
-            stream,
-            prefix,
-            observer,
-            substitute: Bytes::new(),
-        }
-    }
-}
-
-impl<O: WireObserver> DownstreamIo<O> {
-    fn poll_substitute(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.substitute.is_empty() {
-            let written = std::task::ready!(self.stream.poll_write(cx, &self.substitute))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.substitute.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<O: WireObserver + Unpin> AsyncRead for DownstreamIo<O> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.prefix.is_empty() {
-            let taken = this.prefix.len().min(buf.remaining());
-            buf.put_slice(&this.prefix.split_to(taken));
-            this.observer.on_read();
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let result = this.stream.poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.observer.on_read();
-        }
-        result
-    }
-}
-
-impl<O: WireObserver + Unpin> AsyncWrite for DownstreamIo<O> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Some(answer) = this.observer.on_own_answer(buf) {
-            this.substitute = answer;
-            return Poll::Ready(Ok(buf.len()));
-        }
-        this.stream.poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Some(first) = bufs.first()
-            && let Some(answer) = this.observer.on_own_answer(first)
-        {
-            this.substitute = answer;
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        }
-        this.stream.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        std::task::ready!(this.poll_substitute(cx))?;
-        this.observer.on_flush();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        std::task::ready!(this.poll_substitute(cx))?;
-        this.stream.poll_shutdown(cx)
-    }
-}
-
-/// The application's side.
-///
-/// A failed write does not end the connection: an application that answers early and closes has often put its
-/// answer into our receive buffer already. The bytes go nowhere, the answer is read, and the connection is
-/// not used again, because the application has closed it.
-#[derive(Debug)]
-pub(crate) struct UpstreamIo {
-    stream: SharedStream,
-    write_failed: bool,
-}
-
-impl UpstreamIo {
-    pub(crate) fn new(stream: SharedStream) -> Self {
-        Self {
-            stream,
-            write_failed: false,
-        }
-    }
-
-    /// Turns a failed write of `len` bytes into one that went nowhere.
-    fn swallow(&mut self, result: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Err(_)) => {
-                self.write_failed = true;
-                Poll::Ready(Ok(len))
-            }
-            other => other,
-        }
-    }
-}
-
-impl AsyncRead for UpstreamIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.stream.poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for UpstreamIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.write_failed {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let result = this.stream.poll_write(cx, buf);
-        this.swallow(result, buf.len())
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let len = bufs.iter().map(|buf| buf.len()).sum();
-        if this.write_failed {
-            return Poll::Ready(Ok(len));
-        }
-        let result = this.stream.poll_write_vectored(cx, bufs);
-        this.swallow(result, len)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_shutdown(cx)
     }
 }

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, Waker};
 
-use crate::io::SharedStream;
+use crate::io::PlainStream;
 use crate::waker;
 
 /// The longest message that goes through the outbox, in bytes. Copying a longer one costs more than is gained.
@@ -32,14 +32,14 @@ struct Outbox {
     bytes: Vec<u8>,
     messages: Vec<Message>,
     /// Sockets whose peer does not take what has been sent.
-    blocked: Vec<SharedStream>,
+    blocked: Vec<PlainStream>,
     /// The task that sends; `None` outside a worker.
     sender: Option<Waker>,
 }
 
 /// One socket's part of the buffer: up to `end`, from where the one before it ends.
 struct Message {
-    socket: SharedStream,
+    socket: PlainStream,
     end: usize,
 }
 
@@ -56,7 +56,7 @@ impl Outbox {
 
 /// Takes a message for `socket`, if there is an outbox and it has room. The parts are sent in order.
 pub(crate) fn put<'a>(
-    socket: &SharedStream,
+    socket: &PlainStream,
     parts: impl Iterator<Item = &'a [u8]>,
     total: usize,
 ) -> bool {
@@ -163,15 +163,15 @@ mod tests {
             });
     }
 
-    async fn pair() -> (SharedStream, TcpStream) {
+    async fn pair() -> (PlainStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap());
         let (accepted, peer) = tokio::join!(listener.accept(), peer);
-        (SharedStream::new(accepted.unwrap().0), peer.unwrap())
+        (PlainStream::new(accepted.unwrap().0), peer.unwrap())
     }
 
     /// Writes short messages of `byte` until the socket takes no more; returns how many bytes it took.
-    async fn fill(socket: &SharedStream, byte: u8) -> usize {
+    async fn fill(socket: &PlainStream, byte: u8) -> usize {
         let message = [byte; MESSAGE_BYTES_MAX];
         let mut taken = 0;
         loop {

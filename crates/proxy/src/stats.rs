@@ -15,6 +15,8 @@ pub struct WorkerStats {
     queue_wait: Histogram,
     upstream_time: Histogram,
     connections: AtomicUsize,
+    /// TLS handshakes with clients that failed, ever.
+    handshake_failures: AtomicU64,
     /// Connections closed or parked, ever.
     released: AtomicU64,
 }
@@ -35,6 +37,8 @@ pub struct StatsView {
     pub upstream_time: HistogramSnapshot,
     /// Client connections open now.
     pub connections: usize,
+    /// TLS handshakes with clients that failed. A client that went away without a byte is not among them.
+    pub handshake_failures: u64,
 }
 
 impl WorkerStats {
@@ -48,6 +52,7 @@ impl WorkerStats {
             queue_wait: histogram(),
             upstream_time: histogram(),
             connections: AtomicUsize::new(0),
+            handshake_failures: AtomicU64::new(0),
             released: AtomicU64::new(0),
         }
     }
@@ -70,6 +75,10 @@ impl WorkerStats {
 
     pub(crate) fn record_upstream_time(&self, time: Duration) {
         self.upstream_time.record(time);
+    }
+
+    pub(crate) fn count_handshake_failure(&self) {
+        self.handshake_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connection_opened(&self) {
@@ -111,6 +120,7 @@ impl StatsView {
             add(&mut view.queue_wait, &worker.queue_wait);
             add(&mut view.upstream_time, &worker.upstream_time);
             view.connections += worker.connections();
+            view.handshake_failures += worker.handshake_failures.load(Ordering::Relaxed);
         }
         view
     }
@@ -124,6 +134,7 @@ impl StatsView {
             queue_wait: fresh.queue_wait.snapshot(),
             upstream_time: fresh.upstream_time.snapshot(),
             connections: 0,
+            handshake_failures: 0,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Keeps a failing application from filling the log.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::time::Duration;
 
 use plimsoll_meter::Tick;
@@ -15,23 +15,21 @@ struct Entry {
     suppressed: u64,
 }
 
+/// Decides which of many equal lines are written.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Cell<Entry>);
+
 /// Decides which failures are worth a line.
 #[derive(Debug)]
 pub(crate) struct LogThrottle {
-    entries: RefCell<[Entry; ProxyError::COUNT]>,
+    entries: [Throttle; ProxyError::COUNT],
 }
 
-impl LogThrottle {
-    pub(crate) fn new() -> Self {
-        Self {
-            entries: RefCell::new([Entry::default(); ProxyError::COUNT]),
-        }
-    }
-
-    /// `Some(n)` if a line is due; `n` equal failures have passed in silence since the last one.
-    pub(crate) fn admit(&self, error: ProxyError, now: Tick) -> Option<u64> {
-        let entry = &mut self.entries.borrow_mut()[error.index()];
-        match entry.last {
+impl Throttle {
+    /// `Some(n)` if a line is due; `n` equal ones have passed in silence since the last one.
+    pub(crate) fn admit(&self, now: Tick) -> Option<u64> {
+        let mut entry = self.0.get();
+        let admitted = match entry.last {
             Some(last) if now.saturating_duration_since(last) < PERIOD => {
                 entry.suppressed += 1;
                 None
@@ -40,7 +38,22 @@ impl LogThrottle {
                 entry.last = Some(now);
                 Some(std::mem::take(&mut entry.suppressed))
             }
+        };
+        self.0.set(entry);
+        admitted
+    }
+}
+
+impl LogThrottle {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: std::array::from_fn(|_| Throttle::default()),
         }
+    }
+
+    /// [`Throttle::admit`] for lines about `error`.
+    pub(crate) fn admit(&self, error: ProxyError, now: Tick) -> Option<u64> {
+        self.entries[error.index()].admit(now)
     }
 }
 

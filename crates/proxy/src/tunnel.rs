@@ -128,6 +128,7 @@ impl<'a> Flow<'a> {
                 self.written += nonzero(written)?;
                 *moved = true;
             }
+            ready!(self.to.poll_flush(cx))?;
             if self.read_all {
                 ready!(self.to.poll_shutdown(cx))?;
                 self.done = true;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
 use plimsoll_limit::Breaker;
 use plimsoll_meter::{Clock, ConcurrencyMeter, Tick};
@@ -24,13 +23,13 @@ use crate::config::{
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
-use crate::gateway::{LocalGateway, Routes};
 use crate::listen::{Accepted, StopAccepting, accept_until};
 use crate::outbox;
 use crate::sidecar::Application;
 use crate::stats::WorkerStats;
-use crate::throttle::LogThrottle;
-use crate::upstream::{IdleCount, Pool};
+use crate::throttle::{LogThrottle, Throttle};
+use crate::tls::{ClientTls, ServerTls};
+use crate::upstream::Pool;
 
 /// How often unused connections are looked through, while there are any.
 const SWEEP_PERIOD: Duration = Duration::from_millis(200);
@@ -47,6 +46,8 @@ pub(crate) struct Shared {
     /// When the last request arrived, in nanoseconds; kept only while draining.
     pub(crate) last_arrival: AtomicU64,
     pub(crate) role: Role,
+    /// TLS towards clients.
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
 /// What becomes of requests.
@@ -55,18 +56,16 @@ pub(crate) enum Role {
     /// They go to one application.
     Sidecar {
         app: SocketAddr,
+        tls: Option<Arc<ClientTls>>,
         breaker: Option<Breaker>,
         limits: TimeLimits,
     },
-    /// They go to the endpoints of services.
-    Gateway { routes: Arc<ArcSwap<Routes>> },
 }
 
 /// A worker's own part of its role.
 #[derive(Debug)]
 pub(crate) enum Path {
     Sidecar(Rc<Application>),
-    Gateway(Rc<LocalGateway>),
 }
 
 /// What everything on one worker shares.
@@ -77,6 +76,7 @@ pub(crate) struct Worker {
     pub(crate) path: Path,
     pub(crate) spare_timers: Rc<SpareTimers>,
     pub(crate) throttle: LogThrottle,
+    pub(crate) handshake_throttle: Throttle,
     pub(crate) open_answers: OpenAnswers,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<LocalExecutor>,
@@ -152,21 +152,18 @@ impl Path {
         match role {
             Role::Sidecar {
                 app,
+                tls,
                 breaker,
                 limits,
             } => {
                 let idle_max = breaker
                     .as_ref()
                     .map_or(UPSTREAM_IDLE_COUNT_MAX, Breaker::concurrency);
-                let idle_all = Rc::new(IdleCount::new(idle_max));
                 Self::Sidecar(Rc::new(Application {
                     breaker: breaker.clone(),
                     limits: *limits,
-                    pool: Rc::new(Pool::new(*app, idle_max, idle_all)),
+                    pool: Rc::new(Pool::new(*app, tls.clone(), idle_max)),
                 }))
-            }
-            Role::Gateway { routes } => {
-                Self::Gateway(Rc::new(LocalGateway::new(Arc::clone(routes))))
             }
         }
     }
@@ -175,7 +172,6 @@ impl Path {
     fn sweep(&self, now: Tick) {
         match self {
             Self::Sidecar(app) => app.pool.sweep(now),
-            Self::Gateway(gateway) => gateway.sweep(now),
         }
     }
 }
@@ -196,6 +192,7 @@ impl Worker {
             shared,
             spare_timers: Rc::default(),
             throttle: LogThrottle::new(),
+            handshake_throttle: Throttle::default(),
             open_answers: OpenAnswers::default(),
             http1,
             http2,
@@ -298,9 +295,11 @@ mod tests {
             last_arrival: AtomicU64::new(0),
             role: Role::Sidecar {
                 app: any_port,
+                tls: None,
                 breaker: None,
                 limits: TimeLimits::default(),
             },
+            tls: None,
         });
         runtime().unwrap().block_on(async {
             let worker = Rc::new(Worker::new(0, shared));

@@ -1,4 +1,4 @@
-//! What a connection learns from the bytes that pass through its socket.
+//! What a client's connection sees of the bytes that pass, and its answer to a malformed head.
 
 use std::rc::Rc;
 
@@ -6,20 +6,14 @@ use bytes::Bytes;
 use plimsoll_meter::Clock;
 use plimsoll_wire::Answer;
 
-use super::{ClientConnection, Usage};
+use crate::connection::{ClientConnection, Usage};
 use crate::headers;
 use crate::io::WireObserver;
 use crate::refusal::Refusal;
 
 /// The connection's eyes on its socket.
 #[derive(Debug)]
-pub(super) struct Observer(Rc<ClientConnection>);
-
-impl Observer {
-    pub(super) fn of(connection: Rc<ClientConnection>) -> Self {
-        Self(connection)
-    }
-}
+pub(super) struct Observer(pub(super) Rc<ClientConnection>);
 
 impl WireObserver for Observer {
     fn on_read(&self) {

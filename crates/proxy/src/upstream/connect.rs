@@ -7,6 +7,8 @@ use plimsoll_wire::ProxyError;
 use tokio::net::TcpStream;
 
 use crate::config::CONNECT_TIME_MAX;
+use crate::io::{PlainStream, SharedStream, TlsStream};
+use crate::tls::{self, ALPN_HTTP2, ClientTls};
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,10 @@ pub(crate) enum ConnectError {
         app: SocketAddr,
         cause: hyper::Error,
     },
+    #[error("TLS with {app}: {cause}")]
+    Tls { app: SocketAddr, cause: io::Error },
+    #[error("TLS with {app}: the server does not agree to HTTP/2 (ALPN h2)")]
+    NoHttp2 { app: SocketAddr },
 }
 
 impl ConnectError {
@@ -33,18 +39,61 @@ impl ConnectError {
             },
             Self::Timeout { .. } => ProxyError::ConnectionTimeout,
             Self::Handshake { .. } => ProxyError::ConnectionTerminated,
+            Self::Tls { cause, .. } => {
+                tls::word_of(cause).unwrap_or(ProxyError::ConnectionTerminated)
+            }
+            Self::NoHttp2 { .. } => ProxyError::TlsProtocolError,
         }
     }
 }
 
-/// A socket to `app` that sends without delay.
-pub(crate) async fn connect(app: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let stream = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(app))
+/// What will be spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// A connection to `app` that sends without delay; encrypted if there is `tls`.
+pub(crate) async fn connect(
+    app: SocketAddr,
+    tls: Option<&ClientTls>,
+    protocol: Protocol,
+) -> Result<SharedStream, ConnectError> {
+    let connected = async {
+        let io = |cause| ConnectError::Io { app, cause };
+        let stream = TcpStream::connect(app).await.map_err(io)?;
+        stream.set_nodelay(true).map_err(io)?;
+        match tls {
+            None => Ok(SharedStream::new(stream)),
+            Some(tls) => {
+                let secured = Box::pin(secure(stream, app, tls, protocol));
+                secured.await.map(SharedStream::Tls)
+            }
+        }
+    };
+    tokio::time::timeout(CONNECT_TIME_MAX, connected)
         .await
         .map_err(|_| ConnectError::Timeout { app })?
-        .map_err(|cause| ConnectError::Io { app, cause })?;
-    stream
-        .set_nodelay(true)
-        .map_err(|cause| ConnectError::Io { app, cause })?;
+}
+
+async fn secure(
+    stream: TcpStream,
+    app: SocketAddr,
+    tls: &ClientTls,
+    protocol: Protocol,
+) -> Result<TlsStream, ConnectError> {
+    let config = match protocol {
+        Protocol::Http1 => tls.http1(),
+        Protocol::Http2 => tls.http2(),
+    };
+    let below = PlainStream::new(stream);
+    let stream = TlsStream::connect(below, config, tls.name_of(app.ip()))
+        .await
+        .map_err(|cause| ConnectError::Tls { app, cause })?;
+    // RFC 9113 section 3.3: without that agreement it is HTTP/1.1.
+    if protocol == Protocol::Http2 && stream.protocol().as_deref() != Some(ALPN_HTTP2) {
+        return Err(ConnectError::NoHttp2 { app });
+    }
     Ok(stream)
 }

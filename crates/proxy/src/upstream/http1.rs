@@ -20,7 +20,8 @@ use crate::body::RequestBody;
 use crate::config::HEAD_BYTES_MAX;
 use crate::inline_waker::InlineWaker;
 use crate::io::{SharedStream, UpstreamIo};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::tls::ClientTls;
+use crate::upstream::connect::{ConnectError, Protocol, connect};
 
 /// See the module documentation.
 pub(crate) struct Http1 {
@@ -43,9 +44,12 @@ pub(crate) type Answer = Result<
 >;
 
 impl Http1 {
-    /// Connects to `app`.
-    pub(crate) async fn connect(app: SocketAddr) -> Result<Box<Self>, ConnectError> {
-        let socket = SharedStream::new(connect(app).await?);
+    /// Connects to `app`, with TLS if there is one.
+    pub(crate) async fn connect(
+        app: SocketAddr,
+        tls: Option<&ClientTls>,
+    ) -> Result<Box<Self>, ConnectError> {
+        let socket = connect(app, tls, Protocol::Http1).await?;
         let io = TokioIo::new(UpstreamIo::new(socket.clone()));
         let (sender, connection) = Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)

@@ -7,14 +7,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::Request;
+use http::uri::Scheme;
+use http::{Request, Uri};
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use crate::body::RequestBody;
 use crate::config::{HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
-use crate::io::{SharedStream, UpstreamIo};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::io::UpstreamIo;
+use crate::tls::ClientTls;
+use crate::upstream::connect::{ConnectError, Protocol, connect};
 use crate::upstream::http1::Answer;
 use crate::worker::LocalExecutor;
 
@@ -26,6 +28,7 @@ pub(crate) struct Http2 {
     sender: SendRequest<RequestBody>,
     /// Clones of this, less one for the pool, are requests under way.
     streams: Rc<Cell<u32>>,
+    is_tls: bool,
     /// `None` once it has ended.
     connection: Rc<RefCell<Option<Driven>>>,
 }
@@ -42,8 +45,12 @@ impl Drop for StreamGuard {
 
 impl Http2 {
     /// Connects to `app`; the connection is driven by a task of its own until it ends.
-    pub(crate) async fn connect(app: SocketAddr) -> Result<Self, ConnectError> {
-        let io = TokioIo::new(UpstreamIo::new(SharedStream::new(connect(app).await?)));
+    pub(crate) async fn connect(
+        app: SocketAddr,
+        tls: Option<&ClientTls>,
+    ) -> Result<Self, ConnectError> {
+        let socket = connect(app, tls, Protocol::Http2).await?;
+        let io = TokioIo::new(UpstreamIo::new(socket));
         let (sender, connection) = Builder::new(LocalExecutor)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
@@ -69,6 +76,7 @@ impl Http2 {
         Ok(Self {
             sender,
             streams: Rc::new(Cell::new(0)),
+            is_tls: tls.is_some(),
             connection,
         })
     }
@@ -100,10 +108,23 @@ impl Http2 {
     /// Sends a request.
     pub(crate) fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> impl Future<Output = Answer> + use<> {
+        if self.is_tls {
+            set_https(request.uri_mut());
+        }
         self.sender.try_send_request(request)
     }
+}
+
+/// A client without TLS has sent `http`, and servers with TLS may turn that away.
+fn set_https(uri: &mut Uri) {
+    let mut parts = std::mem::take(uri).into_parts();
+    if parts.authority.is_some() {
+        parts.scheme = Some(Scheme::HTTPS);
+    }
+    // Its parts were those of a URI before.
+    *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
 impl std::fmt::Debug for Http2 {

@@ -1,0 +1,32 @@
+//! TLS as it is configured: who we are, and whom we trust.
+//!
+//! Everything is checked when it is read, so that a handshake can only fail for what the peer does. The
+//! connections themselves are in `io/tls.rs`.
+
+mod client;
+mod error;
+mod failure;
+mod identity;
+mod pem;
+mod server;
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+
+pub use client::{ClientTls, ClientTlsConfig, Trust};
+pub use error::TlsError;
+pub(crate) use failure::word_of;
+pub use identity::Identity;
+pub use server::ServerTls;
+
+/// HTTP/2 in ALPN (RFC 9113 section 3.2).
+pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
+
+/// HTTP/1.1 in ALPN (RFC 7301 section 6).
+pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// The one implementation of ciphers: *ring*. It needs neither a C library of the system nor cmake to build.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}

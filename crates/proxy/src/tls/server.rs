@@ -1,0 +1,73 @@
+//! TLS towards clients.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::tls::{ALPN_HTTP1, ALPN_HTTP2, Identity, TlsError, provider};
+
+/// TLS 1.2 and 1.3 towards clients, with HTTP/2 and HTTP/1.1 by ALPN.
+///
+/// The certificate can be replaced while connections are open: handshakes that begin afterwards use the new
+/// one, and nothing else changes. Clients may resume sessions for 12 hours by tickets, which are encrypted with
+/// a key of this process; nothing is stored for a client that is not connected.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use plimsoll_proxy::{Identity, ServerTls};
+///
+/// let read = || Identity::from_pem_files(Path::new("tls.crt"), Path::new("tls.key"));
+/// let tls = ServerTls::new(&read()?)?;
+/// // Later, when the files have changed. If they cannot be used, the old ones stay.
+/// tls.replace(&read()?);
+/// # Ok::<(), plimsoll_proxy::TlsError>(())
+/// ```
+#[derive(Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    current: Arc<Current>,
+}
+
+/// The certificate of the moment.
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl ServerTls {
+    /// TLS with the certificate of `identity`. Clients need none.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn new(identity: &Identity) -> Result<Self, TlsError> {
+        let current = Arc::new(Current(ArcSwap::new(Arc::clone(&identity.certified))));
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::setup)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Current>::clone(&current));
+        config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+        config.ticketer = Ticketer::new().map_err(TlsError::setup)?;
+        Ok(Self {
+            config: Arc::new(config),
+            current,
+        })
+    }
+
+    /// Uses the certificate of `identity` from now on. Does not wait, and may be called from any thread.
+    pub fn replace(&self, identity: &Identity) {
+        self.current.0.store(Arc::clone(&identity.certified));
+    }
+
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+}
