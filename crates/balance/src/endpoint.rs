@@ -128,6 +128,13 @@ impl Endpoint {
         &self.address
     }
 
+    /// Whether it is in the set. One that is not gets no further requests; what
+    /// was learned about it is kept for a while.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.standing() != Standing::Out as u8
+    }
+
     /// Requests that run there now.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

@@ -84,10 +84,11 @@ pub(crate) fn refuse(
 pub(crate) async fn switch_protocols(
     response: Response<Incoming>,
     carrier: Carrier,
-    exchange: Exchange,
+    mut exchange: Exchange,
     mut deadlines: Deadlines,
 ) -> Response<ResponseBody> {
     deadlines.response_started();
+    exchange.rest_follows();
     let (mut head, _) = response.into_parts();
     let agreed = headers::upgrade_token(&head.headers);
     let asked = match &carrier {

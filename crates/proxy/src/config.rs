@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use plimsoll_limit::{Breaker, BreakerError};
 
+use crate::clock::MonotonicClock;
 use crate::tls::{ClientTls, ServerTls};
 
 /// The largest head (request or status line and headers) of an HTTP/1 message, in bytes; the largest header
@@ -33,8 +34,12 @@ pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long an unused upstream connection is kept.
 pub(crate) const UPSTREAM_IDLE_MAX: Duration = Duration::from_secs(90);
 
-/// The most unused upstream connections a worker keeps when concurrency is unlimited.
+/// The most unused upstream connections a worker keeps: a sidecar's when concurrency is unlimited, a gateway's to all
+/// endpoints.
 pub(crate) const UPSTREAM_IDLE_COUNT_MAX: usize = 1_000;
+
+/// The most unused connections a worker of the gateway keeps to one endpoint.
+pub(crate) const UPSTREAM_IDLE_PER_ENDPOINT_MAX: usize = 250;
 
 /// Concurrent streams of one HTTP/2 connection, from clients and to the application.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 250;
@@ -82,6 +87,21 @@ pub struct SidecarConfig {
     pub tls: Option<Arc<ServerTls>>,
     /// TLS towards the application; `None` is plain HTTP.
     pub app_tls: Option<Arc<ClientTls>>,
+}
+
+/// Everything the gateway's data path needs to know besides its routes.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The data port.
+    pub listen: SocketAddr,
+    /// How many workers (threads) carry requests.
+    pub workers: NonZeroUsize,
+    /// The most client connections open at once; more wait in the listener's backlog.
+    pub connections_max: usize,
+    /// TLS towards clients; `None` is plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// The clock of all measurements and decisions: the one by which the balancers were told their endpoints.
+    pub clock: MonotonicClock,
 }
 
 /// A configuration that cannot be served.

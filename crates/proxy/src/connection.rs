@@ -28,6 +28,7 @@ use self::handshake::Agreed;
 use self::observer::Observer;
 use crate::body::ResponseBody;
 use crate::config::HEAD_TIME_MAX;
+use crate::gateway;
 use crate::io::{DownstreamIo, SharedStream};
 use crate::listen::Accepted;
 use crate::sidecar;
@@ -329,6 +330,10 @@ impl ClientConnection {
                     Box::pin(self.carry_http1(prefix, |request| sidecar::carry(app, self, request)))
                         .await
                 }
+                Path::Gateway(gateway) => {
+                    let carry = |request| gateway::carry(gateway, self, request);
+                    Box::pin(self.carry_http1(prefix, carry)).await
+                }
             };
             let tunnel = self.tunnel.borrow_mut().take();
             match (stopped, tunnel) {
@@ -455,6 +460,11 @@ impl ClientConnection {
             Path::Sidecar(app) => {
                 let app = Rc::clone(app);
                 let carry = move |request| sidecar::carry(&app, &connection, request);
+                Box::pin(self.carry_http2(prefix, carry)).await;
+            }
+            Path::Gateway(gateway) => {
+                let gateway = Rc::clone(gateway);
+                let carry = move |request| gateway::carry(&gateway, &connection, request);
                 Box::pin(self.carry_http2(prefix, carry)).await;
             }
         }

@@ -65,11 +65,13 @@ impl Running {
         &self.shared.meter
     }
 
-    /// Its breaker, if concurrency is limited.
+    /// Its breaker, if it is a sidecar and concurrency is limited.
     #[must_use]
     pub fn breaker(&self) -> Option<&Breaker> {
-        let Role::Sidecar { breaker, .. } = &self.shared.role;
-        breaker.as_ref()
+        match &self.shared.role {
+            Role::Sidecar { breaker, .. } => breaker.as_ref(),
+            Role::Gateway { .. } => None,
+        }
     }
 
     /// A view of its counters that can be read from anywhere, as long as wanted.

@@ -5,15 +5,19 @@
 //! caller when the request arrives, once here when it ends, and all measurements share these two readings.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, Response, StatusCode};
+use plimsoll_balance::{self as balance, Endpoint};
 use plimsoll_limit::Slot;
-use plimsoll_meter::{Clock, Source, Tick};
+use plimsoll_meter::{Clock, ConcurrencyMeter, Source, Tick};
 use plimsoll_wire::{Answer, ProxyError};
 
 use crate::body::{BodyLink, ClientFault};
 use crate::connection::ClientConnection;
+use crate::gateway::{LocalService, Picked, outcome_of_error};
 use crate::refusal::Refusal;
+use crate::stats::WorkerStats;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +32,16 @@ pub(crate) enum Hold {
     Nothing,
     /// One of the breaker's slots.
     Slot(Slot),
+    /// A place at an endpoint.
+    Pick(Picked),
 }
 
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     connection: Rc<ClientConnection>,
+    /// Where the gateway counts it; what no service gets, and the sidecar's, is counted for the worker.
+    service: Option<Rc<LocalService>>,
     source: Source,
     began: Tick,
     /// When the request could run: `began`, unless it waited in the queue.
@@ -49,12 +57,15 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// A request has arrived.
-    pub(crate) fn begin(connection: &Rc<ClientConnection>, source: Source, began: Tick) -> Self {
-        let worker = connection.worker();
-        worker.shared.meter.enter(worker.index, source, began);
-        connection.request_began();
-        Self {
+    pub(crate) fn begin(
+        connection: &Rc<ClientConnection>,
+        service: Option<&Rc<LocalService>>,
+        source: Source,
+        began: Tick,
+    ) -> Self {
+        let exchange = Self {
             connection: Rc::clone(connection),
+            service: service.cloned(),
             source,
             began,
             running_since: None,
@@ -62,6 +73,25 @@ impl Exchange {
             body: None,
             outcome: None,
             ended: None,
+        };
+        let worker = connection.worker();
+        exchange.meter().enter(worker.index, source, began);
+        connection.request_began();
+        exchange
+    }
+
+    fn meter(&self) -> &ConcurrencyMeter {
+        match &self.service {
+            None => &self.connection.worker().shared.meter,
+            Some(local) => local.service().meter(),
+        }
+    }
+
+    fn stats(&self) -> &WorkerStats {
+        let worker = self.connection.worker();
+        match &self.service {
+            None => worker.stats(),
+            Some(local) => local.service().stats(worker.index),
         }
     }
 
@@ -69,6 +99,70 @@ impl Exchange {
     pub(crate) fn run(&mut self, hold: Hold, since: Tick) {
         self.hold = hold;
         self.running_since = Some(since);
+    }
+
+    /// It has been given to another endpoint; what held it before is over.
+    pub(crate) fn run_elsewhere(&mut self, picked: Picked) {
+        self.end_hold(None);
+        self.hold = Hold::Pick(picked);
+    }
+
+    /// The endpoint it has been given to.
+    pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        match &self.hold {
+            Hold::Pick(picked) => Some(picked.pick().endpoint()),
+            _ => None,
+        }
+    }
+
+    /// The endpoint has failed it, unless it was the client.
+    pub(crate) fn let_go(&mut self, outcome: balance::Outcome) {
+        if let Hold::Pick(picked) = &mut self.hold
+            && self.body.as_ref().is_none_or(|body| body.fault().is_none())
+        {
+            picked.failed(outcome);
+        }
+        self.end_hold(None);
+    }
+
+    /// The head of the endpoint's answer is there.
+    pub(crate) fn head<B>(&mut self, response: &Response<B>, grpc: bool) {
+        if let Hold::Pick(picked) = &mut self.hold {
+            picked.head(response.status(), response.headers(), grpc);
+        }
+    }
+
+    /// The rest of the answer is yet to come: an endpoint is measured by how soon it begins.
+    pub(crate) fn rest_follows(&mut self) {
+        if let Hold::Pick(picked) = &mut self.hold {
+            picked.head_received(self.connection.worker().shared.clock.now());
+        }
+    }
+
+    /// The trailers of the endpoint's answer are there.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Hold::Pick(picked) = &mut self.hold {
+            picked.trailers(trailers);
+        }
+    }
+
+    /// Whatever goes wrong from now on, the endpoint is not to blame.
+    pub(crate) fn acquit(&mut self) {
+        if let Hold::Pick(picked) = &mut self.hold {
+            picked.failed(balance::Outcome::Cancelled);
+        }
+    }
+
+    /// Gives back what holds the request, at `now`, or at this moment.
+    fn end_hold(&mut self, now: Option<Tick>) {
+        match std::mem::replace(&mut self.hold, Hold::Nothing) {
+            Hold::Nothing => {}
+            Hold::Slot(slot) => drop(slot),
+            Hold::Pick(picked) => {
+                let clock = self.connection.worker().shared.clock;
+                picked.end(now.unwrap_or_else(|| clock.now()));
+            }
+        }
     }
 
     /// Its body will tell here if it does not come to its end.
@@ -101,6 +195,9 @@ impl Exchange {
     /// The application's answer is complete. Returns the moment of the request's end: the clock's second
     /// reading.
     pub(crate) fn answered(&mut self, status: StatusCode) -> Tick {
+        if let Hold::Pick(picked) = &mut self.hold {
+            picked.whole();
+        }
         self.outcome = Some(Outcome {
             answer: Answer::from_app(status.as_u16()),
             error: None,
@@ -120,6 +217,14 @@ impl Exchange {
         if answer == Answer::UpstreamError && self.client_fault() == Some(ClientFault::Gone) {
             // The application was not sent the whole request: its failure is the client's leaving.
             return;
+        }
+        if let Hold::Pick(picked) = &mut self.hold {
+            let waits_for_client = self.body.as_ref().is_some_and(|body| body.waits());
+            picked.failed(match answer {
+                Answer::UpstreamError => outcome_of_error(error),
+                Answer::Timeout if !waits_for_client => outcome_of_error(error),
+                _ => balance::Outcome::Cancelled,
+            });
         }
         self.outcome = Some(Outcome {
             answer,
@@ -151,13 +256,12 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let outcome = self.outcome();
-        let worker = self.connection.worker();
-        let now = self.ended.unwrap_or_else(|| worker.shared.clock.now());
-        if let Hold::Slot(slot) = std::mem::replace(&mut self.hold, Hold::Nothing) {
-            drop(slot);
-        }
-        worker.shared.meter.leave(worker.index, self.source, now);
-        let stats = worker.stats();
+        let clock = self.connection.worker().shared.clock;
+        let now = self.ended.unwrap_or_else(|| clock.now());
+        self.end_hold(Some(now));
+        let worker = self.connection.worker().index;
+        self.meter().leave(worker, self.source, now);
+        let stats = self.stats();
         stats.count_request(outcome.answer);
         if let Some(error) = outcome.error {
             stats.count_error(error);

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use plimsoll_meter::{Clock, Tick};
-use plimsoll_wire::ProxyError;
+use plimsoll_wire::{Answer, ProxyError};
 use tokio::sync::oneshot;
 
 use crate::body::RequestBody;
@@ -50,8 +50,31 @@ pub(crate) struct NoAnswer {
     pub(crate) refusal: Refusal,
     /// The application has said that it did not look at the request, so that any may be repeated. It has not
     /// got a byte of what is still in its place.
-    #[expect(dead_code, reason = "the gateway's retries ask for it")]
     pub(crate) is_unprocessed: bool,
+}
+
+impl NoAnswer {
+    /// The time for one try has passed.
+    pub(crate) fn timeout() -> Self {
+        Self {
+            refusal: Refusal::timeout("time limit of one try"),
+            is_unprocessed: false,
+        }
+    }
+
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.refusal.answer == Answer::Timeout
+    }
+}
+
+impl From<Refusal> for NoAnswer {
+    /// It was never sent.
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            is_unprocessed: true,
+        }
+    }
 }
 
 /// Sends what is in `outgoing` on a connection of `pool`. `now` is the latest reading of the clock.

@@ -52,6 +52,11 @@ impl Survey {
         survey
     }
 
+    /// What the fields occupy, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// Which total the request counts in: Knative's activator marks what it forwards.
     pub(crate) fn source(&self) -> Source {
         if self.proxied {

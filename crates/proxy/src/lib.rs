@@ -26,6 +26,7 @@ mod deadline;
 mod drain;
 mod exchange;
 mod forward;
+mod gateway;
 mod headers;
 mod inline_waker;
 mod io;
@@ -43,9 +44,13 @@ mod waker;
 mod worker;
 
 pub use clock::MonotonicClock;
-pub use config::{ConfigError, SidecarConfig, TimeLimits};
+pub use config::{ConfigError, GatewayConfig, SidecarConfig, TimeLimits};
 pub use drain::{DrainOutcome, Running, Stats};
+pub use gateway::{
+    HostPattern, NoRetry, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, RefusalStatus, RetryReason, Route,
+    RouteError, Routes, Service, ServiceSettings, ServiceView, UpstreamProtocol,
+};
 pub use listen::BindError;
-pub use server::{Sidecar, SidecarError, default_workers};
+pub use server::{Gateway, RoutesHandle, Sidecar, SidecarError, default_workers};
 pub use stats::{StatsView, WorkerStats};
 pub use tls::{ClientTls, ClientTlsConfig, Identity, ServerTls, TlsError, Trust};

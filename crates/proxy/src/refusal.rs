@@ -50,6 +50,40 @@ impl Refusal {
         }
     }
 
+    /// No endpoint of a service has a slot, and the queue has no place, or had one for too long.
+    pub(crate) fn no_room(status: StatusCode, cause: &dyn std::error::Error) -> Self {
+        Self {
+            status,
+            answer: Answer::QueueFull,
+            error: ProxyError::ConnectionLimitReached,
+            text: Cow::Owned(format!("{cause}\n")),
+            details: Cow::Owned(cause.to_string()),
+        }
+    }
+
+    /// A service has no endpoint that could be asked.
+    pub(crate) fn no_endpoint(service: &str, cause: &dyn std::error::Error) -> Self {
+        let cause = format!("service {service}: {cause}");
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            answer: Answer::UpstreamError,
+            error: ProxyError::DestinationUnavailable,
+            text: Cow::Owned(format!("{cause}\n")),
+            details: Cow::Owned(cause),
+        }
+    }
+
+    /// No route leads anywhere.
+    pub(crate) fn no_route() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            answer: Answer::InvalidRequest,
+            error: ProxyError::DestinationNotFound,
+            text: Cow::Borrowed("no route for this host and path\n"),
+            details: Cow::Borrowed("no route for this host and path"),
+        }
+    }
+
     /// A time limit passed before the answer began.
     pub(crate) fn timeout(limit: &'static str) -> Self {
         Self {
@@ -113,10 +147,10 @@ impl Refusal {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
         headers.insert(PROXY_STATUS, proxy_status);
-        if self.answer == Answer::QueueFull {
+        if self.answer == Answer::QueueFull || self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        if self.answer == Answer::InvalidRequest {
+        if self.error == ProxyError::HttpRequestError {
             // What follows on this connection cannot be trusted to be a request.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -6,13 +6,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use arc_swap::ArcSwap;
 use plimsoll_meter::ConcurrencyMeter;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::MonotonicClock;
-use crate::config::{ConfigError, SidecarConfig};
+use crate::config::{ConfigError, GatewayConfig, SidecarConfig};
 use crate::drain::Running;
+use crate::gateway::Routes;
 use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
 use crate::stats::WorkerStats;
 use crate::tls::ServerTls;
@@ -21,6 +23,17 @@ use crate::worker::{Command, Role, Shared, run};
 /// The bound data port of a sidecar, not yet served.
 #[derive(Debug)]
 pub struct Sidecar(Server);
+
+/// The bound data port of a gateway, not yet served.
+#[derive(Debug)]
+pub struct Gateway {
+    server: Server,
+    routes: RoutesHandle,
+}
+
+/// The routes of a gateway, to read them and to change them while it serves.
+#[derive(Debug, Clone)]
+pub struct RoutesHandle(Arc<ArcSwap<Routes>>);
 
 /// A bound data port, whatever becomes of its requests.
 #[derive(Debug)]
@@ -58,6 +71,7 @@ impl Sidecar {
             config.listen,
             config.workers,
             config.connections_max,
+            MonotonicClock::start(),
             role,
             config.tls.clone(),
         )?))
@@ -80,17 +94,79 @@ impl Sidecar {
     }
 }
 
+impl Gateway {
+    /// Binds the data port of `config`. Connections queue in the kernel until [`Gateway::start`].
+    ///
+    /// # Errors
+    /// A port that cannot be opened.
+    pub fn bind(config: &GatewayConfig, routes: Routes) -> Result<Self, BindError> {
+        let routes = RoutesHandle(Arc::new(ArcSwap::from_pointee(routes)));
+        let role = Role::Gateway {
+            routes: Arc::clone(&routes.0),
+        };
+        let server = Server::bind(
+            config.listen,
+            config.workers,
+            config.connections_max,
+            config.clock,
+            role,
+            config.tls.clone(),
+        )?;
+        Ok(Self { server, routes })
+    }
+
+    /// The address that clients connect to, with the real port if 0 was asked for.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.server.listener.local_addr()
+    }
+
+    /// Its routes.
+    #[must_use]
+    pub fn routes(&self) -> RoutesHandle {
+        self.routes.clone()
+    }
+
+    /// Starts the workers.
+    ///
+    /// Somebody has to call [`Balancer::advance`](plimsoll_balance::Balancer::advance) of each service from time to
+    /// time.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be made.
+    pub fn start(self) -> io::Result<Running> {
+        self.server.start()
+    }
+}
+
+impl RoutesHandle {
+    /// The routes in force.
+    #[must_use]
+    pub fn get(&self) -> Arc<Routes> {
+        self.0.load_full()
+    }
+
+    /// Puts other routes in force, for every request whose head has not been read yet. Those under way finish with
+    /// the service they have.
+    pub fn set(&self, routes: Routes) {
+        self.0.store(Arc::new(routes));
+    }
+}
+
 impl Server {
     fn bind(
         listen: SocketAddr,
         workers: NonZeroUsize,
         connections_max: usize,
+        clock: MonotonicClock,
         role: Role,
         tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, BindError> {
         let listener = bind(listen)?;
         let shared = Arc::new(Shared {
-            clock: MonotonicClock::start(),
+            clock,
             meter: Arc::new(ConcurrencyMeter::new(workers)),
             stats: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
             last_arrival: AtomicU64::new(0),

@@ -42,7 +42,7 @@ pub(crate) fn carry(
     let began = worker.shared.clock.now();
     let grpc = headers::is_grpc(&request);
     let survey = Survey::of(request.headers());
-    let mut exchange = Exchange::begin(connection, survey.source(), began);
+    let mut exchange = Exchange::begin(connection, None, survey.source(), began);
     let mut deadlines =
         Deadlines::start(app.limits, worker.shared.clock, &worker.spare_timers, began);
     let mut request = request.map(|body| RequestBody::new(body, connection));

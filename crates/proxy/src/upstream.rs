@@ -8,4 +8,4 @@ mod pool;
 pub(crate) use connect::ConnectError;
 pub(crate) use http1::Http1;
 pub(crate) use http2::{Http2, StreamGuard};
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use pool::{IdleCount, Lease, Pool};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
 use plimsoll_limit::Breaker;
 use plimsoll_meter::{Clock, ConcurrencyMeter, Tick};
@@ -23,13 +24,14 @@ use crate::config::{
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
+use crate::gateway::{LocalGateway, Routes};
 use crate::listen::{Accepted, StopAccepting, accept_until};
 use crate::outbox;
 use crate::sidecar::Application;
 use crate::stats::WorkerStats;
 use crate::throttle::{LogThrottle, Throttle};
 use crate::tls::{ClientTls, ServerTls};
-use crate::upstream::Pool;
+use crate::upstream::{IdleCount, Pool};
 
 /// How often unused connections are looked through, while there are any.
 const SWEEP_PERIOD: Duration = Duration::from_millis(200);
@@ -60,12 +62,15 @@ pub(crate) enum Role {
         breaker: Option<Breaker>,
         limits: TimeLimits,
     },
+    /// They go to the endpoints of services.
+    Gateway { routes: Arc<ArcSwap<Routes>> },
 }
 
 /// A worker's own part of its role.
 #[derive(Debug)]
 pub(crate) enum Path {
     Sidecar(Rc<Application>),
+    Gateway(Rc<LocalGateway>),
 }
 
 /// What everything on one worker shares.
@@ -159,11 +164,15 @@ impl Path {
                 let idle_max = breaker
                     .as_ref()
                     .map_or(UPSTREAM_IDLE_COUNT_MAX, Breaker::concurrency);
+                let idle_all = Rc::new(IdleCount::new(idle_max));
                 Self::Sidecar(Rc::new(Application {
                     breaker: breaker.clone(),
                     limits: *limits,
-                    pool: Rc::new(Pool::new(*app, tls.clone(), idle_max)),
+                    pool: Rc::new(Pool::new(*app, tls.clone(), idle_max, idle_all)),
                 }))
+            }
+            Role::Gateway { routes } => {
+                Self::Gateway(Rc::new(LocalGateway::new(Arc::clone(routes))))
             }
         }
     }
@@ -172,6 +181,7 @@ impl Path {
     fn sweep(&self, now: Tick) {
         match self {
             Self::Sidecar(app) => app.pool.sweep(now),
+            Self::Gateway(gateway) => gateway.sweep(now),
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) enum ClientFault {
 pub(crate) struct BodyLink {
     fault: Cell<Option<ClientFault>>,
     stopped: Cell<bool>,
+    /// The application wants more of it, and the client has not sent it.
+    waits: Cell<bool>,
     /// The task that waits for more of it.
     reader: RefCell<Option<Waker>>,
 }
@@ -61,6 +63,11 @@ impl BodyLink {
     /// What is wrong with the body.
     pub(crate) fn fault(&self) -> Option<ClientFault> {
         self.fault.get()
+    }
+
+    /// Whether it is the client that others wait for.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.get()
     }
 
     /// Breaks the body off: the application gets no more of it.
@@ -179,7 +186,9 @@ impl Body for RequestBody {
             ready!(gate.poll(cx));
             body.gate = None;
         }
-        let frame = ready!(Pin::new(&mut body.incoming).poll_frame(cx));
+        let frame = Pin::new(&mut body.incoming).poll_frame(cx);
+        body.link.waits.set(frame.is_pending());
+        let frame = ready!(frame);
         body.ended = frame.is_none() || body.incoming.is_end_stream();
         if let Some(Err(cause)) = &frame {
             body.link.fault.set(Some(ClientFault::of(cause)));

@@ -122,6 +122,9 @@ impl ResponseBody {
             body.complete();
             return Self::Local(Bytes::new());
         }
+        if let Some(held) = &mut body.held {
+            held.exchange.rest_follows();
+        }
         let is_http2 = body.connection.is_http2();
         let body = Rc::new(RefCell::new(body));
         if is_http2 {
@@ -217,6 +220,9 @@ impl ForwardedBody {
     /// Ends an answer that the client does not read, if its time is over.
     fn give_up(&mut self, now: Tick) {
         if let Some(limit) = self.overdue(now) {
+            if let Some(held) = &mut self.held {
+                held.exchange.acquit();
+            }
             self.last = Some(self.broken_by_limit(limit));
             if !self.connection.is_http2() {
                 self.connection.bid(Farewell::Cut);
@@ -259,6 +265,9 @@ impl Body for ForwardedBody {
         match this.poll_upstream(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if frame.is_trailers() || this.has_all() {
+                    if let (Some(held), Some(trailers)) = (&mut this.held, frame.trailers_ref()) {
+                        held.exchange.trailers(trailers);
+                    }
                     this.complete();
                 } else if let Some(held) = &mut this.held {
                     held.deadlines.touch();

@@ -1,6 +1,6 @@
 //! The connections of one worker that wait for a request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) struct Pool {
     app: SocketAddr,
     tls: Option<Arc<ClientTls>>,
     idle_max: usize,
+    /// Those of all pools of the worker.
+    idle_all: Rc<IdleCount>,
     /// The most recently used last.
     #[expect(
         clippy::vec_box,
@@ -27,6 +29,13 @@ pub(crate) struct Pool {
     http2: RefCell<Vec<Http2>>,
     /// Held while an HTTP/2 connection is being made, so that a burst of streams shares one.
     dialling: tokio::sync::Mutex<()>,
+}
+
+/// How many unused connections the pools of a worker have together.
+#[derive(Debug)]
+pub(crate) struct IdleCount {
+    count: Cell<usize>,
+    max: usize,
 }
 
 /// An HTTP/1.1 connection on loan; goes back to the pool when told, and is closed otherwise.
@@ -43,20 +52,49 @@ impl Lease {
             self.connection.forget_task();
             self.connection.idle_since = now;
             let mut idle = self.pool.idle.borrow_mut();
-            if idle.len() < self.pool.idle_max {
+            if idle.len() < self.pool.idle_max && self.pool.idle_all.enter() {
                 idle.push(self.connection);
             }
         }
     }
 }
 
+impl IdleCount {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            count: Cell::new(0),
+            max,
+        }
+    }
+
+    /// Counts one in, if there is room.
+    fn enter(&self) -> bool {
+        let has_room = self.count.get() < self.max;
+        if has_room {
+            self.count.set(self.count.get() + 1);
+        }
+        has_room
+    }
+
+    fn leave(&self, count: usize) {
+        self.count.set(self.count.get() - count);
+    }
+}
+
 impl Pool {
-    /// A pool that keeps at most `idle_max` unused connections to `app`, made with `tls`.
-    pub(crate) fn new(app: SocketAddr, tls: Option<Arc<ClientTls>>, idle_max: usize) -> Self {
+    /// A pool that keeps at most `idle_max` unused connections to `app`, made with `tls`, and not more than
+    /// `idle_all` allows.
+    pub(crate) fn new(
+        app: SocketAddr,
+        tls: Option<Arc<ClientTls>>,
+        idle_max: usize,
+        idle_all: Rc<IdleCount>,
+    ) -> Self {
         Self {
             app,
             tls,
             idle_max,
+            idle_all,
             idle: RefCell::default(),
             http2: RefCell::default(),
             dialling: tokio::sync::Mutex::new(()),
@@ -67,6 +105,7 @@ impl Pool {
     pub(crate) fn reuse(self: &Rc<Self>, now: Tick) -> Option<Lease> {
         loop {
             let connection = self.idle.borrow_mut().pop()?;
+            self.idle_all.leave(1);
             let unused = now.saturating_duration_since(connection.idle_since);
             if unused < UPSTREAM_IDLE_MAX && connection.is_quiet() {
                 return Some(Lease {
@@ -109,12 +148,33 @@ impl Pool {
 
     /// Closes what the application has closed, and what has not been used for [`UPSTREAM_IDLE_MAX`].
     pub(crate) fn sweep(&self, now: Tick) {
-        self.idle.borrow_mut().retain_mut(|connection| {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain_mut(|connection| {
             now.saturating_duration_since(connection.idle_since) < UPSTREAM_IDLE_MAX
                 && connection.is_free()
         });
+        self.idle_all.leave(before - idle.len());
         self.http2
             .borrow_mut()
             .retain(|connection| !connection.is_closed());
+    }
+
+    /// Closes every unused connection, and gives no shared one to further requests.
+    pub(crate) fn close_idle(&self) {
+        let idle = self.idle.take();
+        self.idle_all.leave(idle.len());
+        self.http2.borrow_mut().clear();
+    }
+
+    /// Whether there is a connection to look after.
+    pub(crate) fn has_connections(&self) -> bool {
+        !self.idle.borrow().is_empty() || !self.http2.borrow().is_empty()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.idle_all.leave(self.idle.get_mut().len());
     }
 }

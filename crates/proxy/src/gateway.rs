@@ -1,0 +1,287 @@
+//! The life of a request in the gateway, from top to bottom.
+
+mod again;
+mod local;
+mod routes;
+mod service;
+mod translate;
+mod verdict;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use plimsoll_balance::{EndpointId, Entry, Pick, PickError, QueueError, Waiting};
+use plimsoll_meter::{Clock, Source, Tick};
+
+use crate::answer;
+use crate::body::{RequestBody, ResponseBody};
+use crate::config::TimeLimits;
+use crate::connection::ClientConnection;
+use crate::deadline::Deadlines;
+use crate::exchange::{Exchange, Hold};
+use crate::forward::{Answered, NoAnswer, forward};
+use crate::gateway::again::{ATTEMPTS_MAX, Copy};
+use crate::headers::{self, Survey};
+use crate::refusal::Refusal;
+
+pub(crate) use local::{LocalGateway, LocalService};
+pub use routes::{HostPattern, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, Route, RouteError, Routes};
+pub use service::{
+    NoRetry, RefusalStatus, RetryReason, Service, ServiceSettings, ServiceView, UpstreamProtocol,
+};
+pub(crate) use verdict::{Picked, outcome_of_error};
+
+/// Carries one request: route, measure, choose an endpoint, forward, answer.
+///
+/// As in the sidecar, what needs no waiting is done before there is a future.
+pub(crate) fn carry(
+    gateway: &LocalGateway,
+    connection: &Rc<ClientConnection>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
+    let worker = connection.worker();
+    let clock = worker.shared.clock;
+    let began = clock.now();
+    let grpc = headers::is_grpc(&request);
+    let survey = Survey::of(request.headers());
+    let mut request = request.map(|body| RequestBody::new(body, connection));
+    let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
+    let routed = prepared.and_then(|()| route(gateway, &mut request));
+    let limits =
+        (routed.as_ref()).map_or_else(|_| TimeLimits::default(), |to| to.settings().limits);
+    let mut deadlines = Deadlines::start(limits, clock, &worker.spare_timers, began);
+    let mut exchange = Exchange::begin(connection, routed.as_ref().ok(), Source::Direct, began);
+    exchange.watch_body(request.body().link());
+    let mut outgoing = Some(request);
+
+    async move {
+        let answered = match routed {
+            Ok(service) => {
+                let errand = Errand {
+                    service: &service,
+                    grpc,
+                    bytes: survey.bytes(),
+                };
+                let attempt = pin!(errand.run(&mut exchange, &mut outgoing));
+                answer::within(&mut deadlines, attempt).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let connection = Rc::clone(exchange.connection());
+        let mut response = match answered {
+            Ok((response, carrier)) if answer::switches(&response) => {
+                Box::pin(answer::switch_protocols(
+                    response, carrier, exchange, deadlines,
+                ))
+                .await
+            }
+            Ok((response, carrier)) => {
+                answer::pass_on(response, carrier, grpc, exchange, deadlines)
+            }
+            Err(refusal) => answer::refuse(refusal, grpc, exchange),
+        };
+        answer::say_goodbye(&connection, &mut response);
+        Ok(response)
+    }
+}
+
+/// Finds the service for a prepared request, and makes it one that the service's endpoints understand.
+fn route(
+    gateway: &LocalGateway,
+    request: &mut Request<RequestBody>,
+) -> Result<Rc<LocalService>, Refusal> {
+    let service = gateway.route(request).ok_or_else(Refusal::no_route)?;
+    translate::for_upstream(request, service.settings().protocol)?;
+    Ok(service)
+}
+
+/// A request that has been routed, on its way to an endpoint and back.
+#[derive(Clone, Copy)]
+struct Errand<'a> {
+    service: &'a Rc<LocalService>,
+    grpc: bool,
+    /// What the request occupies while it waits.
+    bytes: u64,
+}
+
+impl Errand<'_> {
+    /// Waits for an endpoint if none has a slot, sends the request there, and to others if that fails.
+    async fn run(
+        self,
+        exchange: &mut Exchange,
+        outgoing: &mut Option<Request<RequestBody>>,
+    ) -> Result<Answered, Refusal> {
+        let began = exchange.began();
+        let balancer = self.service.balancer();
+        balancer.retry_budget().deposit(began);
+        let entry = balancer.enter(began, self.bytes);
+        let (pick, since) = match entry.map_err(|cause| self.no_endpoint(&cause))? {
+            Entry::Running(pick) => (pick, began),
+            Entry::Waiting(place) => self.wait(exchange, outgoing, place).await?,
+        };
+        exchange.run(Hold::Pick(Picked::new(pick)), since);
+        let copy = outgoing.as_ref().and_then(Copy::of);
+        let mut came = self.attempt(exchange, outgoing, since).await;
+        if again::reason(&came, outgoing.is_some(), copy.as_ref()).is_some() {
+            came = Box::pin(self.send_elsewhere(exchange, outgoing, copy, came)).await;
+        }
+        match came {
+            Ok(answered) => {
+                exchange.head(&answered.0, self.grpc);
+                Ok(answered)
+            }
+            Err(failed) => {
+                exchange.let_go(failed.outcome());
+                Err(failed.refusal)
+            }
+        }
+    }
+
+    /// Waits in the service's queue; the place is given up when the client goes away.
+    async fn wait(
+        self,
+        exchange: &Exchange,
+        outgoing: &Option<Request<RequestBody>>,
+        place: Waiting,
+    ) -> Result<(Pick, Tick), Refusal> {
+        let connection = exchange.connection();
+        let has_body = outgoing
+            .as_ref()
+            .is_some_and(|request| !request.body().is_empty());
+        let pick = if has_body && !connection.is_http2() {
+            Box::pin(connection.unless_peer_closed(place)).await
+        } else {
+            place.await
+        };
+        let mut pick = pick.map_err(|cause| self.no_room(&cause))?;
+        let now = connection.worker().shared.clock.now();
+        pick.begin_at(now);
+        Ok((pick, now))
+    }
+
+    /// Sends the request to the endpoint that has been picked.
+    async fn attempt(
+        self,
+        exchange: &Exchange,
+        outgoing: &mut Option<Request<RequestBody>>,
+        now: Tick,
+    ) -> Result<Answered, NoAnswer> {
+        let worker = exchange.connection().worker();
+        let Some(endpoint) = exchange.endpoint() else {
+            unreachable!("an attempt is made with a pick");
+        };
+        let pool = self.service.pool(endpoint)?;
+        let came = match self.service.settings().per_try_timeout {
+            None => forward(worker, &pool, outgoing, now).await,
+            Some(time) => {
+                let sent = Box::pin(forward(worker, &pool, outgoing, now));
+                match tokio::time::timeout(time, sent).await {
+                    Ok(came) => came,
+                    Err(_passed) => {
+                        exchange.stop_body();
+                        Err(NoAnswer::timeout())
+                    }
+                }
+            }
+        };
+        if came.as_ref().is_err_and(NoAnswer::is_of_endpoint) {
+            // What else is open to it would fail as well, and maybe as late.
+            pool.close_idle();
+        }
+        came
+    }
+
+    /// Sends a request that has failed to other endpoints: as long as it is safe, there are some, and the budget
+    /// allows.
+    async fn send_elsewhere(
+        self,
+        exchange: &mut Exchange,
+        outgoing: &mut Option<Request<RequestBody>>,
+        copy: Option<Copy>,
+        mut came: Result<Answered, NoAnswer>,
+    ) -> Result<Answered, NoAnswer> {
+        let mut tried = Vec::with_capacity(ATTEMPTS_MAX);
+        for _ in 1..ATTEMPTS_MAX {
+            let Some(reason) = again::reason(&came, outgoing.is_some(), copy.as_ref()) else {
+                return came;
+            };
+            tried.extend(exchange.endpoint().map(|endpoint| endpoint.id()));
+            if let Err(failed) = &came {
+                // Its slot is for others from now on. An answer is kept until there is a chance of a better one.
+                exchange.let_go(failed.outcome());
+            }
+            let may_wait = came.is_err();
+            let next = self.next_pick(exchange, outgoing, &tried, may_wait).await;
+            let (pick, since) = match next {
+                Ok(next) => next,
+                Err(why) => {
+                    self.service.service().count_no_retry(why);
+                    return came;
+                }
+            };
+            if let Ok((response, _)) = &came {
+                exchange.head(response, self.grpc);
+            }
+            self.service.service().count_retry(reason);
+            exchange.run_elsewhere(Picked::new(pick));
+            if outgoing.is_none() {
+                *outgoing = copy.as_ref().map(Copy::request);
+            }
+            came = self.attempt(exchange, outgoing, since).await;
+        }
+        if again::reason(&came, outgoing.is_some(), copy.as_ref()).is_some() {
+            self.service.service().count_no_retry(NoRetry::Attempts);
+        }
+        came
+    }
+
+    /// Another endpoint than those that were tried, within the budget.
+    async fn next_pick(
+        self,
+        exchange: &Exchange,
+        outgoing: &Option<Request<RequestBody>>,
+        tried: &[EndpointId],
+        may_wait: bool,
+    ) -> Result<(Pick, Tick), NoRetry> {
+        let now = exchange.connection().worker().shared.clock.now();
+        let balancer = self.service.balancer();
+        let picked = match balancer.try_pick(now, tried) {
+            Ok(pick) => Some(pick),
+            Err(PickError::NoSlot) if may_wait => None,
+            Err(_) => return Err(NoRetry::NoEndpoint),
+        };
+        if !balancer.retry_budget().try_withdraw(now) {
+            return Err(NoRetry::Budget);
+        }
+        match picked {
+            Some(pick) => Ok((pick, now)),
+            None => match balancer.enter(now, self.bytes) {
+                Ok(Entry::Running(pick)) => Ok((pick, now)),
+                Ok(Entry::Waiting(place)) => {
+                    let waited = self.wait(exchange, outgoing, place).await;
+                    waited.map_err(|_too_old| NoRetry::NoEndpoint)
+                }
+                Err(_) => Err(NoRetry::NoEndpoint),
+            },
+        }
+    }
+
+    /// There is no endpoint, or no room in the queue.
+    fn no_endpoint(self, cause: &PickError) -> Refusal {
+        match cause {
+            PickError::NoEndpoints | PickError::AllDraining => {
+                Refusal::no_endpoint(self.service.service().name(), cause)
+            }
+            _ => Refusal::no_room(self.service.settings().refusal.code(), cause),
+        }
+    }
+
+    /// The wait was for nothing.
+    fn no_room(self, cause: &QueueError) -> Refusal {
+        Refusal::no_room(self.service.settings().refusal.code(), cause)
+    }
+}
