@@ -13,11 +13,12 @@ use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
 use crate::error::PickError;
 use crate::pick::{Entry, Pick, Waiting};
 use crate::policy::Policy;
+use crate::policy::weighted::Weights;
 use crate::random::{Random, below};
 use crate::registry::{Registry, SetChange, SetError, check_weight};
 use crate::retry::RetryBudget;
 use crate::standing::Control;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::Mutex;
 use crate::view::{BalancerView, EndpointView};
 
 /// Chooses among the endpoints of one service.
@@ -34,8 +35,6 @@ struct Shared {
     current: ArcSwap<Current>,
     registry: Mutex<Registry>,
     random: Random,
-    /// Whose turn it is, for [`Policy::RoundRobin`].
-    turn: AtomicU64,
     retry_budget: RetryBudget,
 }
 
@@ -43,6 +42,8 @@ struct Shared {
 struct Current {
     config: BalancerConfig,
     endpoints: Vec<Arc<Endpoint>>,
+    /// For a policy that selects by weight.
+    weights: Option<Weights>,
 }
 
 // === impl Balancer ===
@@ -59,11 +60,11 @@ impl Balancer {
             core: Arc::new(Core::new(config.queue)),
             registry: Mutex::new(Registry::default()),
             random: Random::new(config.seed),
-            turn: AtomicU64::new(0),
             retry_budget: RetryBudget::new(config.retry_budget),
             current: ArcSwap::from_pointee(Current {
                 config,
                 endpoints: Vec::new(),
+                weights: None,
             }),
         };
         Ok(Self {
@@ -152,7 +153,11 @@ impl Balancer {
         let shared = &*self.shared;
         let wakers = shared.core.gate().expire(now);
         core::wake(wakers);
-        let retention = shared.current.load().config.retention;
+        let current = shared.current.load();
+        if let Some(weights) = &current.weights {
+            weights.renew(now, &current.config.policy, &current.endpoints);
+        }
+        let retention = current.config.retention;
         shared.registry.lock().expire(now, retention);
         shared.grant(now);
     }
@@ -200,11 +205,13 @@ impl Balancer {
     pub fn view(&self, now: Tick) -> BalancerView {
         let current = self.shared.current.load();
         let queue = self.shared.core.gate().level();
-        let endpoints = current.endpoints.iter();
+        let shares = current.weights.as_ref().map(Weights::shares);
+        let share = |index: usize| shares.as_ref().map(|shares| shares[index]);
+        let endpoints = current.endpoints.iter().enumerate();
         BalancerView {
             policy: current.config.policy.name(),
             endpoints: endpoints
-                .map(|endpoint| EndpointView::of(endpoint, now))
+                .map(|(index, endpoint)| EndpointView::of(endpoint, now, share(index)))
                 .collect(),
             queue_depth: queue.waiting,
             queue_capacity: current.config.queue.depth,
@@ -238,7 +245,7 @@ impl Shared {
             slots,
             avoid,
         };
-        let Some(endpoint) = self.choose(now, &current.config.policy, field) else {
+        let Some(endpoint) = self.choose(now, &current, field) else {
             return Err(field.refusal());
         };
         endpoint.begin(now);
@@ -249,21 +256,21 @@ impl Shared {
     fn choose<'a>(
         &self,
         now: Tick,
-        policy: &Policy,
+        current: &Current,
         field: Field<'a>,
     ) -> Option<&'a Arc<Endpoint>> {
+        if let Some(weights) = &current.weights {
+            return weights.pick(field);
+        }
         let count = field.endpoints.len();
         let random = self.random.next(now);
-        match policy {
-            Policy::RoundRobin => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                field.next_from((turn % count.max(1) as u64) as usize)
-            }
+        match &current.config.policy {
             Policy::Random => field.next_from(below(random as u32, count)),
             Policy::PeakEwma(_)
             | Policy::Wrr(_)
             | Policy::P2c
             | Policy::LeastLoaded
+            | Policy::RoundRobin
             | Policy::Orca(_) => field.cheapest(random, |endpoint| {
                 (endpoint.in_flight() + 1) as f32 / endpoint.share()
             }),
@@ -281,7 +288,15 @@ impl Shared {
             endpoint.set_slots(slots);
         }
         self.core.set_limited(&mut gate, limited);
-        self.current.store(Arc::new(Current { config, endpoints }));
+        let previous = self.current.load();
+        let seed = self.random.next(now);
+        let previous = previous.weights.as_ref();
+        let weights = Weights::new(now, &config.policy, &endpoints, seed, previous);
+        self.current.store(Arc::new(Current {
+            config,
+            endpoints,
+            weights,
+        }));
         let wakers = self.grant_free(&mut gate, now);
         drop(gate);
         core::wake(wakers);
@@ -322,9 +337,7 @@ impl Shared {
             slots: true,
             avoid: &[],
         };
-        gate.grant_while(now, || {
-            self.choose(now, &current.config.policy, field).cloned()
-        })
+        gate.grant_while(now, || self.choose(now, &current, field).cloned())
     }
 }
 

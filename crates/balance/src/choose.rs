@@ -33,7 +33,7 @@ pub(crate) struct Field<'a> {
 impl<'a> Field<'a> {
     /// Whether this request may have `endpoint`.
     #[inline]
-    fn admits(&self, endpoint: &Endpoint) -> bool {
+    pub(crate) fn admits(&self, endpoint: &Endpoint) -> bool {
         endpoint.standing() <= self.floor
             && (!self.slots || endpoint.has_slot())
             && (self.avoid.is_empty() || !self.avoid.contains(&endpoint.id()))

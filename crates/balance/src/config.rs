@@ -166,7 +166,7 @@ impl BalancerConfig {
     }
 }
 
-fn check_duration(setting: &'static str, got: Duration) -> Result<(), ConfigError> {
+pub(crate) fn check_duration(setting: &'static str, got: Duration) -> Result<(), ConfigError> {
     if got > DURATION_MAX {
         return Err(refuse(setting, format!("{got:?}"), "at most 365 days"));
     }

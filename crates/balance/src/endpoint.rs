@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use plimsoll_meter::Tick;
 
 use crate::core::Core;
 use crate::outcome::{FailureKind, Outcome};
+use crate::policy::wrr::Windows;
 use crate::report::LoadReport;
 use crate::standing::{Control, Standing};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -40,6 +42,8 @@ pub struct Endpoint {
     core: Arc<Core>,
     /// Changed under the lock of `core`'s roll only.
     pub(crate) control: Mutex<Control>,
+    /// Windows, from the first use of a policy that looks at them.
+    windows: OnceLock<Box<Windows>>,
 }
 
 /// What a pick reads and writes: one cache line.
@@ -113,6 +117,7 @@ impl Endpoint {
             address,
             core,
             control: Mutex::new(Control::default()),
+            windows: OnceLock::new(),
         }
     }
 
@@ -201,7 +206,7 @@ impl Endpoint {
     }
 
     /// How long nothing has come back although something runs.
-    pub(crate) fn stall_age(&self, now: Tick) -> Option<std::time::Duration> {
+    pub(crate) fn stall_age(&self, now: Tick) -> Option<Duration> {
         let since = Tick::from_nanos(self.hot.quiet_since.load(Ordering::Relaxed));
         (self.in_flight() > 0).then(|| now.saturating_duration_since(since))
     }
@@ -224,8 +229,25 @@ impl Endpoint {
 
     /// Learns from what the endpoint says about itself.
     pub(crate) fn hear(&self, now: Tick, report: &LoadReport) {
-        let mut control = self.control.lock();
-        control.report = Some((now, *report));
+        let makes_sense = self.control.lock().reported.hear(now, report);
+        if makes_sense && let Some(windows) = self.windows.get() {
+            windows.hear(now, report);
+        }
+    }
+
+    /// Its windows, kept from now on if they were not before.
+    pub(crate) fn windows(&self) -> &Windows {
+        self.windows.get_or_init(Box::default)
+    }
+
+    /// Enters a request that has ended in the windows, if they are kept.
+    #[inline]
+    pub(crate) fn record(&self, now: Tick, latency: Duration, outcome: Outcome) {
+        if let Some(windows) = self.windows.get()
+            && outcome != Outcome::Cancelled
+        {
+            windows.record(now, latency, outcome.is_failure());
+        }
     }
 
     /// Successes, cancellations, and failures by kind.

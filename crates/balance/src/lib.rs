@@ -29,6 +29,8 @@ mod random;
 mod registry;
 mod report;
 mod retry;
+mod rolling;
+mod schedule;
 mod standing;
 mod sync;
 mod view;
@@ -43,7 +45,9 @@ pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use error::{PickError, QueueError};
 pub use outcome::{FailureKind, Outcome, RETRY_AFTER_MAX};
 pub use pick::{Entry, Pick, Waiting};
-pub use policy::{OrcaConfig, POLICY_NAMES, PeakEwmaConfig, Policy, UnknownPolicy, WrrConfig};
+pub use policy::{
+    OrcaConfig, POLICY_NAMES, PeakEwmaConfig, Policy, UnknownPolicy, WrrConfig, WrrMode,
+};
 pub use registry::{SetChange, SetError};
 pub use report::LoadReport;
 pub use retry::RetryBudget;

@@ -108,6 +108,9 @@ impl Pick {
     /// The request has ended: the balancer learns, and the slot is free.
     pub fn finish(mut self, now: Tick, outcome: Outcome) {
         if let Some(endpoint) = self.endpoint.take() {
+            let answered = self.head.unwrap_or(now);
+            let latency = answered.saturating_duration_since(self.began);
+            endpoint.record(now, latency, outcome);
             endpoint.learn(now, outcome);
             endpoint.core().release(&endpoint, Some(now));
         }

@@ -1,13 +1,15 @@
 //! How an endpoint is chosen.
 
-mod orca;
-mod wrr;
+mod kratos;
+pub(crate) mod orca;
+pub(crate) mod weighted;
+pub(crate) mod wrr;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use self::orca::OrcaConfig;
-pub use self::wrr::WrrConfig;
+pub use self::wrr::{WrrConfig, WrrMode};
 use crate::config::ConfigError;
 
 /// How an endpoint is chosen among those that may be used.
@@ -88,8 +90,12 @@ impl Policy {
         }
     }
 
-    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
-        Ok(())
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Wrr(config) => config.check(),
+            Self::Orca(config) => config.check(),
+            _ => Ok(()),
+        }
     }
 }
 

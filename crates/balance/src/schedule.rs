@@ -236,12 +236,13 @@ impl Schedule {
         chosen
     }
 
-    /// The part of all picks that `index` gets if all are eligible, 0 to 1.
+    /// The part of all picks that each index gets if all are eligible, 0 to 1.
     ///
     /// *O(n)*: for views, not for the path of a request.
-    pub(crate) fn share(&self, index: usize) -> f64 {
+    pub(crate) fn shares(&self) -> Vec<f64> {
         let worth = |rate: &Rate| rate.visits as f64 * rate.step as f64;
-        worth(&self.rates[index]) / self.rates.iter().map(worth).sum::<f64>()
+        let total: f64 = self.rates.iter().map(worth).sum();
+        self.rates.iter().map(|rate| worth(rate) / total).collect()
     }
 
     /// The sums of all endpoints when `next` is the next number.
@@ -286,9 +287,9 @@ impl ScheduleCell {
         self.0.store(Arc::new(next));
     }
 
-    /// The part of all picks that `index` gets, see [`Schedule::share`].
-    pub(crate) fn share(&self, index: usize) -> f64 {
-        self.0.load().share(index)
+    /// The part of all picks that each index gets, see [`Schedule::shares`].
+    pub(crate) fn shares(&self) -> Vec<f64> {
+        self.0.load().shares()
     }
 }
 

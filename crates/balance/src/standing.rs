@@ -3,7 +3,7 @@
 use plimsoll_meter::Tick;
 
 use crate::endpoint::Endpoint;
-use crate::report::LoadReport;
+use crate::policy::orca::Reported;
 
 /// How usable an endpoint is, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +32,8 @@ pub(crate) struct Control {
     pub(crate) unhealthy: bool,
     /// When it last left the set.
     pub(crate) unused_since: Option<Tick>,
-    /// The newest report of its load.
-    pub(crate) report: Option<(Tick, LoadReport)>,
+    /// What it says of its own load.
+    pub(crate) reported: Reported,
 }
 
 /// How many endpoints stand where.

@@ -40,6 +40,9 @@ pub struct EndpointView {
     /// The share it should have relative to others: the static weight, less
     /// while it starts slowly.
     pub effective_weight: f64,
+    /// The part of all picks that it gets if all may be used, 0 to 1; `None`
+    /// under a policy that does not select by weight.
+    pub pick_share: Option<f64>,
     /// Whether it is used, and if not, why.
     pub state: EndpointState,
     /// Requests that run there.
@@ -58,6 +61,8 @@ pub struct EndpointView {
     pub stall_age: Option<Duration>,
     /// The newest report of its load, and its age.
     pub report: Option<(LoadReport, Duration)>,
+    /// Reports that were ignored because a number in them makes no sense.
+    pub reports_ignored: u64,
 }
 
 /// Failures by kind.
@@ -118,7 +123,7 @@ impl EndpointState {
 // === impl EndpointView ===
 
 impl EndpointView {
-    pub(crate) fn of(endpoint: &Endpoint, now: Tick) -> Self {
+    pub(crate) fn of(endpoint: &Endpoint, now: Tick, pick_share: Option<f64>) -> Self {
         let (successes, cancelled, counts) = endpoint.counts();
         let in_flight = endpoint.in_flight();
         let failures = FailureCounts { counts };
@@ -130,12 +135,13 @@ impl EndpointView {
             Standing::Unhealthy => EndpointState::Unhealthy,
             Standing::Out => EndpointState::Draining,
         };
-        let report = control.report;
+        let report = control.reported.last();
         Self {
             id: endpoint.id(),
             address: Arc::clone(endpoint.address()),
             weight: control.weight,
             effective_weight: f64::from(endpoint.share()),
+            pick_share,
             state,
             in_flight,
             slots: endpoint.slots(),
@@ -145,6 +151,7 @@ impl EndpointView {
             cancelled,
             stall_age: endpoint.stall_age(now),
             report: report.map(|(at, report)| (report, now.saturating_duration_since(at))),
+            reports_ignored: control.reported.ignored(),
         }
     }
 }
