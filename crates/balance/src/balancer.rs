@@ -14,8 +14,8 @@ use crate::error::PickError;
 use crate::pick::{Entry, Pick, Waiting};
 use crate::policy::Policy;
 use crate::policy::weighted::Weights;
-use crate::random::{Random, below};
-use crate::registry::{Registry, SetChange, SetError, check_weight};
+use crate::random::Random;
+use crate::registry::{Registry, SetChange, SetError, check_weight, withdraw_probe};
 use crate::retry::RetryBudget;
 use crate::standing::Control;
 use crate::sync::Mutex;
@@ -57,7 +57,7 @@ impl Balancer {
     pub fn new(config: BalancerConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = Shared {
-            core: Arc::new(Core::new(config.queue)),
+            core: Arc::new(Core::new(&config)),
             registry: Mutex::new(Registry::default()),
             random: Random::new(config.seed),
             retry_budget: RetryBudget::new(config.retry_budget),
@@ -82,7 +82,7 @@ impl Balancer {
         config.check()?;
         let registry = self.shared.registry.lock();
         self.shared.retry_budget.configure(config.retry_budget);
-        self.shared.core.gate().set_config(config.queue);
+        self.shared.core.configure(&config);
         self.shared.publish(now, &registry, config);
         Ok(())
     }
@@ -99,8 +99,8 @@ impl Balancer {
     pub fn set_endpoints(&self, now: Tick, specs: &[EndpointSpec]) -> Result<SetChange, SetError> {
         Registry::check(specs)?;
         let mut registry = self.shared.registry.lock();
-        let change = registry.replace(now, specs, &self.shared.core);
         let config = self.shared.current.load().config.clone();
+        let change = registry.replace(now, specs, &self.shared.core, config.policy.decay());
         self.shared.publish(now, &registry, config);
         Ok(change)
     }
@@ -147,18 +147,23 @@ impl Balancer {
         )))
     }
 
-    /// Housekeeping, to be called every 100 ms or so: ends waits that have
+    /// Housekeeping, to be called every 100 ms or so: compares the endpoints,
+    /// lets in again who may come back, renews weights, ends waits that have
     /// lasted too long, and forgets addresses that have not been used for long.
+    /// O(endpoints).
     pub fn advance(&self, now: Tick) {
         let shared = &*self.shared;
         let wakers = shared.core.gate().expire(now);
         core::wake(wakers);
+        let mut registry = shared.registry.lock();
         let current = shared.current.load();
+        registry.expire(now, current.config.retention);
+        let trials = matches!(current.config.policy, Policy::PeakEwma(_));
+        shared.core.tend(now, &current.endpoints, trials);
         if let Some(weights) = &current.weights {
             weights.renew(now, &current.config.policy, &current.endpoints);
         }
-        let retention = current.config.retention;
-        shared.registry.lock().expire(now, retention);
+        drop(registry);
         shared.grant(now);
     }
 
@@ -245,36 +250,39 @@ impl Shared {
             slots,
             avoid,
         };
-        let Some(endpoint) = self.choose(now, &current, field) else {
+        let Some((endpoint, probe)) = self.select(now, &current, field) else {
             return Err(field.refusal());
         };
         endpoint.begin(now);
-        Ok(Pick::new(Arc::clone(endpoint), now, false))
+        Ok(Pick::new(Arc::clone(endpoint), now, probe))
     }
 
+    /// Chooses an endpoint, and says whether the request is to find out how it is.
     #[inline]
-    fn choose<'a>(
+    fn select<'a>(
         &self,
         now: Tick,
-        current: &Current,
+        current: &'a Current,
         field: Field<'a>,
-    ) -> Option<&'a Arc<Endpoint>> {
-        if let Some(weights) = &current.weights {
-            return weights.pick(field);
+    ) -> Option<(&'a Arc<Endpoint>, bool)> {
+        // A retry has failed once already and is not made a probe.
+        if self.core.is_probe_due()
+            && field.avoid.is_empty()
+            && let Some(endpoint) = field.claim_probe()
+        {
+            return Some((endpoint, true));
         }
-        let count = field.endpoints.len();
         let random = self.random.next(now);
-        match &current.config.policy {
-            Policy::Random => field.next_from(below(random as u32, count)),
-            Policy::PeakEwma(_)
-            | Policy::Wrr(_)
-            | Policy::P2c
-            | Policy::LeastLoaded
-            | Policy::RoundRobin
-            | Policy::Orca(_) => field.cheapest(random, |endpoint| {
-                (endpoint.in_flight() + 1) as f32 / endpoint.share()
-            }),
-        }
+        let chosen = match &current.config.policy {
+            Policy::PeakEwma(_) => field.cheapest(random, |endpoint| endpoint.cost(now)),
+            Policy::LeastLoaded => field.cheapest(random, Endpoint::load),
+            Policy::P2c => field.better_of_two(random),
+            Policy::Random => field.by_chance(random),
+            Policy::RoundRobin | Policy::Wrr(_) | Policy::Orca(_) => {
+                current.weights.as_ref()?.pick(field)
+            }
+        };
+        chosen.map(|endpoint| (endpoint, false))
     }
 
     /// Replaces what picks read. The caller holds the lock of the registry.
@@ -311,10 +319,14 @@ impl Shared {
         let mut roll = self.core.roll.lock();
         let mut control = endpoint.control.lock();
         change(&mut control);
-        endpoint.set_share(control.share());
+        if control.draining || control.unhealthy {
+            withdraw_probe(endpoint, &mut control);
+        }
+        endpoint.set_share(control.share(now, roll.slow_start));
         roll.settle(endpoint, &control);
         self.core.publish(&roll);
         drop(control);
+        endpoint.estimate(now);
         drop(roll);
         drop(registry);
         self.grant(now);
@@ -337,7 +349,10 @@ impl Shared {
             slots: true,
             avoid: &[],
         };
-        gate.grant_while(now, || self.choose(now, &current, field).cloned())
+        gate.grant_while(now, || {
+            let (endpoint, probe) = self.select(now, &current, field)?;
+            Some((Arc::clone(endpoint), probe))
+        })
     }
 }
 

@@ -19,6 +19,9 @@ pub const CHOICES: usize = 4;
 /// Draws among all before every endpoint is looked at.
 const DRAWS_MAX: usize = 4;
 
+/// Pairs drawn by [`Field::better_of_two`].
+const DRAWS_OF_TWO_MAX: usize = 3;
+
 /// The endpoints, and which of them this request may have.
 #[derive(Clone, Copy)]
 pub(crate) struct Field<'a> {
@@ -98,6 +101,63 @@ impl<'a> Field<'a> {
             }
         }
         best
+    }
+
+    /// Makes this request the one by which an endpoint that asks for it is tried.
+    pub(crate) fn claim_probe(&self) -> Option<&'a Arc<Endpoint>> {
+        let may_be_tried = |endpoint: &Endpoint| {
+            endpoint.is_probe_due()
+                && endpoint.standing() <= Standing::Ejected as u8
+                && (!self.slots || endpoint.has_slot())
+        };
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|endpoint| may_be_tried(endpoint) && endpoint.claim_probe())
+    }
+
+    /// Kratos's drawing: the better of two random endpoints, of another two if
+    /// both are unwell, and of two more if they are too.
+    pub(crate) fn better_of_two(&self, random: u64) -> Option<&'a Arc<Endpoint>> {
+        let count = self.endpoints.len();
+        let mut bits = random;
+        let mut best = None;
+        for _ in 0..DRAWS_OF_TWO_MAX {
+            bits = mix(bits);
+            let first = below(bits as u32, count);
+            // Another one than the first.
+            let second =
+                (first + 1 + below((bits >> 32) as u32, count.saturating_sub(1))) % count.max(1);
+            let drawn = [first, second]
+                .into_iter()
+                .filter_map(|index| self.endpoints.get(index));
+            let load =
+                |endpoint: &Endpoint| endpoint.p2c.load(endpoint.in_flight(), endpoint.share());
+            best = self.best(drawn, &load).or(best);
+            if best.is_some_and(|endpoint| endpoint.p2c.is_well()) {
+                return best;
+            }
+        }
+        best.or_else(|| self.next_from(below(random as u32, count)))
+    }
+
+    /// One by chance, in proportion to the shares.
+    pub(crate) fn by_chance(&self, random: u64) -> Option<&'a Arc<Endpoint>> {
+        // Replacing with probability share / total leaves each with its share.
+        let mut bits = random;
+        let mut total = 0.0;
+        let mut chosen = None;
+        for endpoint in self
+            .endpoints
+            .iter()
+            .filter(|endpoint| self.admits(endpoint))
+        {
+            let share = f64::from(endpoint.share());
+            total += share;
+            bits = mix(bits);
+            if chosen.is_none() || (bits >> 11) as f64 * 2_f64.powi(-53) * total < share {
+                chosen = Some(endpoint);
+            }
+        }
+        chosen
     }
 
     /// Why nothing was found. O(endpoints).

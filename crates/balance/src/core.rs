@@ -11,11 +11,14 @@ use std::task::Waker;
 use plimsoll_limit::{Place, Standing as QueueStanding, WaitQueue};
 use plimsoll_meter::Tick;
 
-use crate::config::QueueConfig;
+use crate::config::{BalancerConfig, QueueConfig};
 use crate::endpoint::Endpoint;
 use crate::error::{PickError, QueueError};
+use crate::peers::Peers;
+use crate::pick::Pick;
+use crate::policy::Policy;
 use crate::standing::Roll;
-use crate::sync::{AtomicBool, AtomicU8, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// What endpoints, picks and waiters of one balancer share.
 pub(crate) struct Core {
@@ -23,6 +26,11 @@ pub(crate) struct Core {
     limited: AtomicBool,
     /// The worst [`Standing`](crate::standing::Standing) that may be used.
     floor: AtomicU8,
+    /// Whether endpoints keep what [`Policy::P2c`] needs.
+    uses_p2c: AtomicBool,
+    /// How many endpoints ask for a probing request.
+    probes_due: AtomicU32,
+    pub(crate) peers: Peers,
     gate: Mutex<Gate>,
     /// Taken before the gate, where both are.
     pub(crate) roll: Mutex<Roll>,
@@ -46,8 +54,16 @@ pub(crate) struct Waiter {
     bytes: u64,
 }
 
-/// What a waiter gets: an endpoint and since when, or an end.
-pub(crate) type Grant = Result<(Arc<Endpoint>, Tick), QueueError>;
+/// What a waiter gets: an endpoint, or an end.
+pub(crate) type Grant = Result<Granted, QueueError>;
+
+/// An endpoint, at which the request has been counted in.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) began: Tick,
+    pub(crate) probe: bool,
+}
 
 /// How full the queue is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,18 +75,21 @@ pub(crate) struct QueueLevel {
 // === impl Core ===
 
 impl Core {
-    pub(crate) fn new(config: QueueConfig) -> Self {
+    pub(crate) fn new(config: &BalancerConfig) -> Self {
         Self {
             limited: AtomicBool::new(false),
             floor: AtomicU8::new(0),
+            uses_p2c: AtomicBool::new(matches!(config.policy, Policy::P2c)),
+            probes_due: AtomicU32::new(0),
+            peers: Peers::new(),
             gate: Mutex::new(Gate {
                 queue: WaitQueue::new(),
-                config,
+                config: config.queue,
                 bytes: 0,
                 latest: Tick::ZERO,
                 closed: false,
             }),
-            roll: Mutex::new(Roll::default()),
+            roll: Mutex::new(Roll::new(config.ejection, config.slow_start)),
         }
     }
 
@@ -87,6 +106,38 @@ impl Core {
     /// Takes over what `roll` says. The caller holds its lock.
     pub(crate) fn publish(&self, roll: &Roll) {
         self.floor.store(roll.floor() as u8, Ordering::Relaxed);
+    }
+
+    /// Takes over other settings.
+    pub(crate) fn configure(&self, config: &BalancerConfig) {
+        let uses_p2c = matches!(config.policy, Policy::P2c);
+        self.uses_p2c.store(uses_p2c, Ordering::Relaxed);
+        let mut roll = self.roll.lock();
+        roll.ejection = config.ejection;
+        roll.slow_start = config.slow_start;
+        drop(roll);
+        self.gate().config = config.queue;
+    }
+
+    #[inline]
+    pub(crate) fn uses_p2c(&self) -> bool {
+        self.uses_p2c.load(Ordering::Relaxed)
+    }
+
+    /// Whether any endpoint asks for a probing request.
+    #[inline]
+    pub(crate) fn is_probe_due(&self) -> bool {
+        self.probes_due.load(Ordering::Relaxed) > 0
+    }
+
+    /// An endpoint asks for a probing request.
+    pub(crate) fn probe_asked(&self) {
+        self.probes_due.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An endpoint got the probing request it asked for, or does not ask any more.
+    pub(crate) fn probe_taken(&self) {
+        self.probes_due.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Locks the gate.
@@ -138,8 +189,8 @@ impl Core {
             gate.bytes -= waiter.bytes;
         }
         drop(gate);
-        if let QueueStanding::Granted(Ok((endpoint, _))) = standing {
-            self.release(&endpoint, None);
+        if let QueueStanding::Granted(Ok(granted)) = standing {
+            drop(Pick::from(granted));
         }
     }
 }
@@ -152,10 +203,6 @@ impl Gate {
             waiting: self.queue.waiting(),
             bytes: self.bytes,
         }
-    }
-
-    pub(crate) const fn set_config(&mut self, config: QueueConfig) {
-        self.config = config;
     }
 
     /// Takes a place at the end of the queue.
@@ -182,31 +229,37 @@ impl Gate {
         let mut wakers = Vec::new();
         while self.queue.waiting() > 0 && endpoint.standing() <= core.floor() && endpoint.has_slot()
         {
-            wakers.extend(self.grant(endpoint));
+            wakers.extend(self.grant(endpoint, false));
         }
         wakers
     }
 
-    /// Gives as many who wait an endpoint as `choose` finds, oldest first. Returns whom to wake.
+    /// Gives an endpoint to as many who wait as `choose` finds one for, oldest first;
+    /// it also says whether the request is a probe. Returns whom to wake.
     pub(crate) fn grant_while(
         &mut self,
         now: Tick,
-        mut choose: impl FnMut() -> Option<Arc<Endpoint>>,
+        mut choose: impl FnMut() -> Option<(Arc<Endpoint>, bool)>,
     ) -> Vec<Waker> {
         self.latest = self.latest.max(now);
         let mut wakers = Vec::new();
         while self.queue.waiting() > 0 {
-            let Some(endpoint) = choose() else { break };
-            wakers.extend(self.grant(&endpoint));
+            let Some((endpoint, probe)) = choose() else {
+                break;
+            };
+            wakers.extend(self.grant(&endpoint, probe));
         }
         wakers
     }
 
     /// Gives a slot of `endpoint` to the oldest waiter. The caller knows that there are both.
-    fn grant(&mut self, endpoint: &Arc<Endpoint>) -> Option<Waker> {
+    fn grant(&mut self, endpoint: &Arc<Endpoint>, probe: bool) -> Option<Waker> {
         endpoint.begin(self.latest);
-        let grant = Ok((Arc::clone(endpoint), self.latest));
-        self.end_wait(grant)
+        self.end_wait(Ok(Granted {
+            endpoint: Arc::clone(endpoint),
+            began: self.latest,
+            probe,
+        }))
     }
 
     /// Sends away those who have waited as long as they may. Returns whom to wake.

@@ -6,14 +6,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use plimsoll_meter::Tick;
+use plimsoll_meter::{Decay, Tick};
 
 use crate::core::Core;
+use crate::eject::EVIDENCE_ENOUGH;
+use crate::learned::{AtomicF32, Ended, Learned};
 use crate::outcome::{FailureKind, Outcome};
+use crate::policy::p2c::P2cState;
+use crate::policy::peak_ewma::{self, STALL_RATIO};
 use crate::policy::wrr::Windows;
 use crate::report::LoadReport;
 use crate::standing::{Control, Standing};
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::trial::{FAST_RATIO, SHUNNED_RATIO};
 
 /// The identity of an endpoint: unique in the process, and the same for as long
 /// as the balancer knows the address.
@@ -36,7 +41,8 @@ pub struct EndpointSpec {
 /// Outlives its time in the set: what was learned belongs to the address.
 pub struct Endpoint {
     hot: CachePadded<Hot>,
-    tally: CachePadded<Tally>,
+    pub(crate) learned: CachePadded<Learned>,
+    pub(crate) p2c: P2cState,
     id: EndpointId,
     address: Arc<str>,
     core: Arc<Core>,
@@ -47,24 +53,23 @@ pub struct Endpoint {
 }
 
 /// What a pick reads and writes: one cache line.
-pub(crate) struct Hot {
+struct Hot {
     in_flight: AtomicU32,
     /// The number of slots; [`NO_LIMIT`] is without limit.
     slots: AtomicU32,
+    /// A [`Standing`].
     standing: AtomicU8,
+    /// Whether one request should go there to find out how it is.
+    probe_due: AtomicBool,
     /// The share it should have relative to others: static weight times slow
-    /// start. The bits of an `f32`, more than 0.
-    share: AtomicU32,
+    /// start; more than 0.
+    share: AtomicF32,
+    /// Seconds for each request in flight, see [`peak_ewma::unit_cost`].
+    unit_cost: AtomicF32,
+    /// The latency to expect, in seconds.
+    expected: AtomicF32,
     /// Nanoseconds: the last completion, or the moment since when something runs.
     quiet_since: AtomicU64,
-}
-
-/// What has happened, in numbers that only grow.
-#[derive(Default)]
-struct Tally {
-    successes: AtomicU64,
-    cancelled: AtomicU64,
-    failures: [AtomicU64; FailureKind::COUNT],
 }
 
 /// Stands for no limit in [`Hot::slots`].
@@ -109,10 +114,11 @@ impl EndpointSpec {
 
 impl Endpoint {
     /// An endpoint that nothing is known about, in no set.
-    pub(crate) fn new(address: Arc<str>, core: Arc<Core>) -> Self {
+    pub(crate) fn new(address: Arc<str>, core: Arc<Core>, decay: Decay) -> Self {
         Self {
             hot: CachePadded::new(Hot::new()),
-            tally: CachePadded::new(Tally::default()),
+            learned: CachePadded::new(Learned::new(decay)),
+            p2c: P2cState::new(),
             id: EndpointId::next(),
             address,
             core,
@@ -179,14 +185,78 @@ impl Endpoint {
         self.hot.standing.store(standing as u8, Ordering::Relaxed);
     }
 
+    /// Asks for one request that finds out how it is. `false` if that was asked already.
+    pub(crate) fn ask_for_probe(&self) -> bool {
+        !self.hot.probe_due.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether one request should go there to find out how it is.
+    #[inline]
+    pub(crate) fn is_probe_due(&self) -> bool {
+        self.hot.probe_due.load(Ordering::Relaxed)
+    }
+
+    /// Makes this request the one that finds out. `false` if another was quicker.
+    pub(crate) fn claim_probe(&self) -> bool {
+        let claimed = self.hot.probe_due.swap(false, Ordering::AcqRel);
+        if claimed {
+            self.core.probe_taken();
+        }
+        claimed
+    }
+
+    /// The share it should have relative to others.
     #[inline]
     pub(crate) fn share(&self) -> f32 {
-        f32::from_bits(self.hot.share.load(Ordering::Relaxed))
+        self.hot.share.load()
     }
 
     pub(crate) fn set_share(&self, share: f32) {
         debug_assert!(share > 0.0);
-        self.hot.share.store(share.to_bits(), Ordering::Relaxed);
+        self.hot.share.store(share);
+    }
+
+    /// The latency to expect, in seconds.
+    pub(crate) fn expected(&self) -> f32 {
+        self.hot.expected.load()
+    }
+
+    /// What a request more costs by the policy `peak-ewma`.
+    #[inline]
+    pub(crate) fn cost(&self, now: Tick) -> f32 {
+        let in_flight = self.in_flight();
+        let mut unit = self.hot.unit_cost.load();
+        if in_flight > 0 {
+            let quiet_since = self.hot.quiet_since.load(Ordering::Relaxed);
+            let age = now.as_nanos().saturating_sub(quiet_since) as f32 / 1e9;
+            let expected = self.hot.expected.load();
+            if age > STALL_RATIO * expected {
+                unit *= age / expected;
+            }
+        }
+        unit * (in_flight + 1) as f32
+    }
+
+    /// What a request more costs by the number of those that run.
+    #[inline]
+    pub(crate) fn load(&self) -> f32 {
+        let in_flight = self.in_flight();
+        peak_ewma::unit_cost(
+            f64::from(in_flight + 1),
+            self.share(),
+            self.learned.success(),
+        )
+    }
+
+    /// Works out what to expect of it.
+    #[inline]
+    pub(crate) fn estimate(&self, now: Tick) {
+        let typical = self.core.peers.latency();
+        let (steady, recent) = (self.learned.latency(now), self.learned.recent());
+        let expected = peak_ewma::expected(steady, recent, typical);
+        let cost = peak_ewma::unit_cost(expected, self.share(), self.learned.success());
+        self.hot.expected.store(expected as f32);
+        self.hot.unit_cost.store(cost);
     }
 
     /// Counts a request in.
@@ -213,52 +283,102 @@ impl Endpoint {
 
     /// Learns from a request that has ended.
     #[inline]
-    pub(crate) fn learn(&self, now: Tick, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Success => &self.tally.successes,
-            Outcome::Cancelled => &self.tally.cancelled,
-            Outcome::Failure(kind) => &self.tally.failures[kind.index()],
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if outcome != Outcome::Cancelled {
+    pub(crate) fn learn(&self, ended: &Ended) {
+        self.learned.count(ended.outcome);
+        let expected = f64::from(self.expected());
+        let typical = self.core.peers.latency();
+        self.learned.time(ended, expected, typical);
+        if self.core.uses_p2c() {
+            self.p2c.learn(ended);
+        }
+        if let Some(windows) = self.windows.get()
+            && ended.outcome != Outcome::Cancelled
+        {
+            let failed = ended.outcome.is_failure();
+            windows.record(ended.now, ended.latency(), failed);
+        }
+        let mut evidence = 0.0;
+        if ended.outcome != Outcome::Cancelled {
             self.hot
                 .quiet_since
-                .store(now.as_nanos(), Ordering::Relaxed);
+                .store(ended.now.as_nanos(), Ordering::Relaxed);
+            evidence = self.judge(ended.outcome.is_failure());
         }
+        if self.is_matter_for_judgement(ended, evidence) {
+            self.core.judge(self, ended);
+        }
+        self.estimate(ended.now);
+    }
+
+    /// Learns whether it failed. Returns the evidence against it.
+    #[inline]
+    fn judge(&self, failed: bool) -> f32 {
+        let own = 1.0 - self.learned.success();
+        let (evidence, risen) = self
+            .learned
+            .judge(failed, || self.core.peers.failing_beside(own));
+        if risen != 0.0 && self.standing() == Standing::Usable as u8 {
+            self.core.peers.add_failing(risen);
+        }
+        evidence
+    }
+
+    /// Whether the end of this request may change how the endpoint stands.
+    #[inline]
+    fn is_matter_for_judgement(&self, ended: &Ended, evidence: f32) -> bool {
+        ended.probe
+            || evidence >= EVIDENCE_ENOUGH
+            || self.standing() == Standing::Ejected as u8
+            || matches!(
+                ended.outcome,
+                Outcome::Failure(FailureKind::Overloaded {
+                    retry_after: Some(_)
+                })
+            )
+    }
+
+    /// Whether it costs so much that it may not be picked at all.
+    pub(crate) fn is_shunned(&self, now: Tick) -> bool {
+        let typical = self.core.peers.latency().unwrap_or(f64::INFINITY) as f32;
+        let unit = self.cost(now) / (self.in_flight() + 1) as f32;
+        unit * self.share() > SHUNNED_RATIO * typical
+    }
+
+    /// Requests that have gone there.
+    pub(crate) fn picks(&self) -> u64 {
+        let (successes, cancelled, failures) = self.learned.counts();
+        successes + cancelled + failures.iter().sum::<u64>() + u64::from(self.in_flight())
+    }
+
+    /// It has proved to be well: whatever was learned before `since` is void.
+    pub(crate) fn clear_record(&self, ended: &Ended) {
+        self.learned.distrust(ended.began);
+        self.learned.time(ended, 0.0, self.core.peers.latency());
+    }
+
+    /// Whether the answer to `ended` came about as fast as those of others.
+    pub(crate) fn was_fast(&self, ended: &Ended) -> bool {
+        let typical = self.core.peers.latency();
+        typical.is_some_and(|typical| ended.latency().as_secs_f64() <= FAST_RATIO * typical)
     }
 
     /// Learns from what the endpoint says about itself.
     pub(crate) fn hear(&self, now: Tick, report: &LoadReport) {
         let makes_sense = self.control.lock().reported.hear(now, report);
-        if makes_sense && let Some(windows) = self.windows.get() {
+        if !makes_sense {
+            return;
+        }
+        if let Some(windows) = self.windows.get() {
             windows.hear(now, report);
+        }
+        if let Some(cpu) = report.cpu_utilization {
+            self.p2c.hear(cpu);
         }
     }
 
     /// Its windows, kept from now on if they were not before.
     pub(crate) fn windows(&self) -> &Windows {
         self.windows.get_or_init(Box::default)
-    }
-
-    /// Enters a request that has ended in the windows, if they are kept.
-    #[inline]
-    pub(crate) fn record(&self, now: Tick, latency: Duration, outcome: Outcome) {
-        if let Some(windows) = self.windows.get()
-            && outcome != Outcome::Cancelled
-        {
-            windows.record(now, latency, outcome.is_failure());
-        }
-    }
-
-    /// Successes, cancellations, and failures by kind.
-    pub(crate) fn counts(&self) -> (u64, u64, [u64; FailureKind::COUNT]) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let failures = std::array::from_fn(|kind| read(&self.tally.failures[kind]));
-        (
-            read(&self.tally.successes),
-            read(&self.tally.cancelled),
-            failures,
-        )
     }
 }
 
@@ -281,7 +401,10 @@ impl Hot {
             in_flight: AtomicU32::new(0),
             slots: AtomicU32::new(NO_LIMIT),
             standing: AtomicU8::new(Standing::Out as u8),
-            share: AtomicU32::new(1_f32.to_bits()),
+            probe_due: AtomicBool::new(false),
+            share: AtomicF32::new(1.0),
+            unit_cost: AtomicF32::new(1.0),
+            expected: AtomicF32::new(1.0),
             quiet_since: AtomicU64::new(0),
         }
     }

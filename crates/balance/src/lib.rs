@@ -20,9 +20,13 @@ mod balancer;
 mod choose;
 mod config;
 mod core;
+mod eject;
 mod endpoint;
 mod error;
+mod judge;
+mod learned;
 mod outcome;
+mod peers;
 mod pick;
 mod policy;
 mod random;
@@ -33,6 +37,7 @@ mod rolling;
 mod schedule;
 mod standing;
 mod sync;
+mod trial;
 mod view;
 
 pub use balancer::Balancer;
@@ -41,6 +46,7 @@ pub use config::{
     BalancerConfig, ConfigError, DURATION_MAX, ENDPOINTS_MAX, EjectionConfig, QUEUE_DEPTH_MAX,
     QueueConfig, RetryBudgetConfig, WEIGHT_MAX,
 };
+pub use eject::EjectionReason;
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use error::{PickError, QueueError};
 pub use outcome::{FailureKind, Outcome, RETRY_AFTER_MAX};

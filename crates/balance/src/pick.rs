@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use plimsoll_limit::Place;
 use plimsoll_meter::Tick;
 
-use crate::core::Core;
+use crate::core::{Core, Granted};
 use crate::endpoint::Endpoint;
 use crate::error::QueueError;
+use crate::learned::Ended;
 use crate::outcome::Outcome;
 use crate::report::LoadReport;
 
@@ -108,18 +109,36 @@ impl Pick {
     /// The request has ended: the balancer learns, and the slot is free.
     pub fn finish(mut self, now: Tick, outcome: Outcome) {
         if let Some(endpoint) = self.endpoint.take() {
-            let answered = self.head.unwrap_or(now);
-            let latency = answered.saturating_duration_since(self.began);
-            endpoint.record(now, latency, outcome);
-            endpoint.learn(now, outcome);
+            endpoint.learn(&self.ended(now, outcome));
             endpoint.core().release(&endpoint, Some(now));
         }
+    }
+}
+
+impl Pick {
+    const fn ended(&self, now: Tick, outcome: Outcome) -> Ended {
+        Ended {
+            began: self.began,
+            head: self.head,
+            now,
+            outcome,
+            probe: self.probe,
+        }
+    }
+}
+
+impl From<Granted> for Pick {
+    fn from(granted: Granted) -> Self {
+        Self::new(granted.endpoint, granted.began, granted.probe)
     }
 }
 
 impl Drop for Pick {
     fn drop(&mut self) {
         if let Some(endpoint) = self.endpoint.take() {
+            // There is no time here. That of the beginning makes the request a
+            // short one, which tells nothing.
+            endpoint.learn(&self.ended(self.began, Outcome::Cancelled));
             endpoint.core().release(&endpoint, None);
         }
     }
@@ -159,7 +178,7 @@ impl Future for Waiting {
             return Poll::Pending;
         };
         self.place = None;
-        Poll::Ready(grant.map(|(endpoint, began)| Pick::new(endpoint, began, false)))
+        Poll::Ready(grant.map(Pick::from))
     }
 }
 

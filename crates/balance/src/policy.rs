@@ -2,13 +2,18 @@
 
 mod kratos;
 pub(crate) mod orca;
+pub(crate) mod p2c;
+pub(crate) mod peak_ewma;
 pub(crate) mod weighted;
 pub(crate) mod wrr;
 
 use std::fmt;
 use std::str::FromStr;
 
+use plimsoll_meter::Decay;
+
 pub use self::orca::OrcaConfig;
+pub use self::peak_ewma::PeakEwmaConfig;
 pub use self::wrr::{WrrConfig, WrrMode};
 use crate::config::ConfigError;
 
@@ -33,13 +38,6 @@ pub enum Policy {
     /// Weights from the endpoints' own reports of load, as gRPC's
     /// `weighted_round_robin` does (gRFC A58).
     Orca(OrcaConfig),
-}
-
-/// Settings of [`Policy::PeakEwma`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PeakEwmaConfig {
-    /// The time in which an old latency loses all but 1/e of its weight.
-    pub decay: std::time::Duration,
 }
 
 /// A word that names no policy.
@@ -67,14 +65,6 @@ impl Default for Policy {
     }
 }
 
-impl Default for PeakEwmaConfig {
-    fn default() -> Self {
-        Self {
-            decay: std::time::Duration::from_secs(10),
-        }
-    }
-}
-
 impl Policy {
     /// The name, one of [`POLICY_NAMES`].
     #[must_use]
@@ -90,8 +80,18 @@ impl Policy {
         }
     }
 
+    /// How the mean of an endpoint's latencies forgets.
+    pub(crate) fn decay(&self) -> Decay {
+        let time_constant = match self {
+            Self::PeakEwma(config) => config.decay,
+            _ => PeakEwmaConfig::default().decay,
+        };
+        Decay::new(time_constant).expect("`check` allows less than what is accepted here")
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match self {
+            Self::PeakEwma(config) => config.check(),
             Self::Wrr(config) => config.check(),
             Self::Orca(config) => config.check(),
             _ => Ok(()),

@@ -5,11 +5,12 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_meter::Tick;
+use plimsoll_meter::{Decay, Tick};
 
 use crate::config::{ENDPOINTS_MAX, WEIGHT_MAX};
 use crate::core::Core;
 use crate::endpoint::{Endpoint, EndpointSpec};
+use crate::standing::Control;
 
 /// What a change of the set has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,25 +107,35 @@ impl Registry {
         now: Tick,
         specs: &[EndpointSpec],
         core: &Arc<Core>,
+        decay: Decay,
     ) -> SetChange {
         let mut change = SetChange::default();
         let mut roll = core.roll.lock();
         let old: Vec<_> = self.members();
+        // The first endpoints start slowly beside nobody.
+        let was_empty = old.is_empty();
         for spec in specs {
             let endpoint = match self.known.entry(Arc::clone(&spec.address)) {
                 MapEntry::Occupied(known) => known.into_mut(),
                 MapEntry::Vacant(place) => {
                     change.added += 1;
-                    let endpoint = Endpoint::new(Arc::clone(&spec.address), Arc::clone(core));
+                    let endpoint =
+                        Endpoint::new(Arc::clone(&spec.address), Arc::clone(core), decay);
                     place.insert(Arc::new(endpoint))
                 }
             };
             let mut control = endpoint.control.lock();
             change.kept += usize::from(control.member);
             change.returned += usize::from(control.unused_since.is_some());
+            let is_new = !control.member && control.unused_since.is_none();
             control.join(spec.weight);
-            endpoint.set_share(control.share());
+            if is_new && !was_empty {
+                control.ramp_since = Some(now);
+            }
+            endpoint.set_share(control.share(now, roll.slow_start));
             roll.settle(endpoint, &control);
+            drop(control);
+            endpoint.estimate(now);
         }
         self.specs = specs.to_vec();
         let staying: std::collections::HashSet<&str> =
@@ -133,6 +144,7 @@ impl Registry {
             let mut control = endpoint.control.lock();
             change.removed += 1;
             control.leave(now);
+            withdraw_probe(endpoint, &mut control);
             roll.settle(endpoint, &control);
         }
         core.publish(&roll);
@@ -147,6 +159,14 @@ impl Registry {
                 unused_since.is_some_and(|since| now.saturating_duration_since(since) >= retention);
             !expired || endpoint.in_flight() > 0
         });
+    }
+}
+
+/// Nobody is to try an endpoint that gets nothing new.
+pub(crate) fn withdraw_probe(endpoint: &Endpoint, control: &mut Control) {
+    let withdrawn = endpoint.claim_probe();
+    if let Some(ejection) = control.ejection.as_mut().filter(|_| withdrawn) {
+        ejection.probing = false;
     }
 }
 

@@ -124,13 +124,16 @@ impl EndpointState {
 
 impl EndpointView {
     pub(crate) fn of(endpoint: &Endpoint, now: Tick, pick_share: Option<f64>) -> Self {
-        let (successes, cancelled, counts) = endpoint.counts();
+        let (successes, cancelled, counts) = endpoint.learned.counts();
         let in_flight = endpoint.in_flight();
         let failures = FailureCounts { counts };
         let control = endpoint.control.lock();
         let state = match Standing::from_u8(endpoint.standing()) {
+            Standing::Usable if control.ramp_since.is_some() => EndpointState::SlowStart,
             Standing::Usable => EndpointState::Healthy,
-            Standing::ProbeDue => EndpointState::Probing,
+            Standing::Ejected if control.ejection.is_some_and(|it| it.probing) => {
+                EndpointState::Probing
+            }
             Standing::Ejected => EndpointState::Ejected,
             Standing::Unhealthy => EndpointState::Unhealthy,
             Standing::Out => EndpointState::Draining,

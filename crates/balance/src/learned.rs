@@ -1,0 +1,215 @@
+//! What answers have taught about an endpoint.
+
+use std::time::Duration;
+
+use plimsoll_meter::{Average, Decay, Ewma, Sample, Tick};
+
+use crate::eject::{evidence_after, success_after};
+use crate::outcome::{FailureKind, Outcome};
+use crate::policy::peak_ewma::{self, SAMPLE_RATIO_MAX};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// What answers have taught about an endpoint. Written by whoever ends a
+/// request, without locks: each number is right for itself.
+pub(crate) struct Learned {
+    /// Seconds from the pick to the head of the answer.
+    latency: Ewma,
+    /// The same over the last few answers, or [`UNKNOWN`].
+    recent: AtomicF32,
+    /// Successes among the last 64 or so answers, 0 to 1.
+    success: AtomicF32,
+    /// Evidence that it fails more than its peers, see `eject.rs`.
+    evidence: AtomicF32,
+    /// Requests that began before this many nanoseconds tell nothing about its
+    /// latency now: it has changed since.
+    trusted_since: AtomicU64,
+    successes: AtomicU64,
+    cancelled: AtomicU64,
+    failures: [AtomicU64; FailureKind::COUNT],
+}
+
+/// A 32-bit float in an atomic word.
+pub(crate) struct AtomicF32(AtomicU32);
+
+/// A request that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) began: Tick,
+    /// When the head of the answer came, if it came.
+    pub(crate) head: Option<Tick>,
+    pub(crate) now: Tick,
+    pub(crate) outcome: Outcome,
+    /// Whether it was sent to find out how the endpoint is.
+    pub(crate) probe: bool,
+}
+
+/// Stands for no latency yet; a latency is not negative.
+const UNKNOWN: f32 = -1.0;
+
+// === impl AtomicF32 ===
+
+impl AtomicF32 {
+    pub(crate) fn new(value: f32) -> Self {
+        Self(AtomicU32::new(value.to_bits()))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) -> f32 {
+        f32::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, value: f32) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Replaces the value by `f` of it; returns both. Writes only what changes.
+    #[inline]
+    fn change(&self, f: impl Fn(f32) -> f32) -> (f32, f32) {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let before = f32::from_bits(seen);
+            let after = f(before);
+            let next = after.to_bits();
+            if next == seen {
+                return (before, after);
+            }
+            // Relaxed is enough: the word is all there is.
+            match self
+                .0
+                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return (before, after),
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// From the pick to the head of the answer, or to the end if there was none.
+    pub(crate) fn latency(&self) -> Duration {
+        let until = self.head.unwrap_or(self.now);
+        until.saturating_duration_since(self.began)
+    }
+}
+
+// === impl Learned ===
+
+impl Learned {
+    pub(crate) fn new(decay: Decay) -> Self {
+        Self {
+            latency: Ewma::with_decay(decay),
+            recent: AtomicF32::new(UNKNOWN),
+            success: AtomicF32::new(1.0),
+            evidence: AtomicF32::new(0.0),
+            trusted_since: AtomicU64::new(0),
+            successes: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            failures: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    /// Counts an outcome.
+    #[inline]
+    pub(crate) fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Success => &self.successes,
+            Outcome::Cancelled => &self.cancelled,
+            Outcome::Failure(kind) => &self.failures[kind.index()],
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Learns a latency. `expected` and `typical` are in seconds.
+    ///
+    /// A request that failed or was given up tells only that it took at least so
+    /// long: it counts if that is longer than expected. So failing fast does
+    /// not make an endpoint look fast.
+    #[inline]
+    pub(crate) fn time(&self, ended: &Ended, expected: f64, typical: Option<f64>) {
+        let seconds = ended.latency().as_secs_f64();
+        let at_least = match ended.outcome {
+            Outcome::Success => false,
+            Outcome::Failure(_) => true,
+            Outcome::Cancelled => ended.head.is_none(),
+        };
+        if at_least && seconds <= expected {
+            return;
+        }
+        if ended.began.as_nanos() < self.trusted_since.load(Ordering::Relaxed) {
+            return;
+        }
+        let most = typical.map_or(f64::INFINITY, |typical| typical * SAMPLE_RATIO_MAX);
+        let seconds = seconds.min(most);
+        if let Some(sample) = Sample::new(seconds) {
+            self.latency.record(ended.now, sample);
+        }
+        self.recent.change(|recent| {
+            let recent = (recent >= 0.0).then_some(f64::from(recent));
+            peak_ewma::recent_after(recent, typical, seconds) as f32
+        });
+    }
+
+    /// Learns whether it failed. Returns the evidence against it, and by how
+    /// much its failure rate has risen.
+    #[inline]
+    pub(crate) fn judge(&self, failed: bool, peers: impl Fn() -> f32) -> (f32, f32) {
+        let (before, after) = self
+            .success
+            .change(|success| success_after(success, failed));
+        let evidence = self.evidence.load();
+        if !failed && evidence == 0.0 {
+            return (0.0, before - after);
+        }
+        let peers = peers();
+        let (_, evidence) = self
+            .evidence
+            .change(|evidence| evidence_after(evidence, failed, peers));
+        (evidence, before - after)
+    }
+
+    /// Forgets all latencies of requests that began before `since`.
+    pub(crate) fn distrust(&self, since: Tick) {
+        self.trusted_since
+            .store(since.as_nanos(), Ordering::Relaxed);
+        self.latency.clear();
+        self.recent.store(UNKNOWN);
+    }
+
+    pub(crate) fn set_evidence(&self, evidence: f32) {
+        self.evidence.store(evidence);
+    }
+
+    pub(crate) fn evidence(&self) -> f32 {
+        self.evidence.load()
+    }
+
+    /// Successes among the last answers, 0 to 1.
+    #[inline]
+    pub(crate) fn success(&self) -> f32 {
+        self.success.load()
+    }
+
+    /// The mean latency in seconds, and its weight.
+    #[inline]
+    pub(crate) fn latency(&self, now: Tick) -> Option<Average> {
+        self.latency.read(now)
+    }
+
+    /// The mean latency of the last few answers, in seconds.
+    #[inline]
+    pub(crate) fn recent(&self) -> Option<f64> {
+        let recent = self.recent.load();
+        (recent >= 0.0).then_some(f64::from(recent))
+    }
+
+    /// Successes, cancellations, and failures by kind.
+    pub(crate) fn counts(&self) -> (u64, u64, [u64; FailureKind::COUNT]) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let failures = std::array::from_fn(|kind| read(&self.failures[kind]));
+        (read(&self.successes), read(&self.cancelled), failures)
+    }
+}

@@ -1,0 +1,213 @@
+//! The least expected time.
+//!
+//! The cost of one more request is *expected latency × (requests in flight + 1)
+//! ÷ share*. Requests in flight are exact and at once right; they keep equal
+//! endpoints equal. The expected latency is an estimate from noisy samples, and
+//! an estimate that is taken at its word skews equal endpoints: of ten
+//! exponential samples the mean is off by a third. So it is handled with care:
+//!
+//! - **Steady.** A mean over the decay time is drawn to what is typical of the
+//!   peers, unless it differs by more than chance would have it.
+//! - **Recent.** A mean over the last few samples counts only upwards, and only
+//!   far beyond chance: so a sudden slowness is seen after a few answers.
+//! - **Stalled.** The time in which nothing came back although something runs
+//!   counts as latency, once it is far longer than expected: so an endpoint that
+//!   hangs is seen before it answers anything.
+//! - **Failures** divide by the square of the success rate, and a failed
+//!   request's time counts only if it was long: failing fast is not fast.
+//!
+//! Finagle's peak EWMA, from which the policy has its name, takes the maximum
+//! of the samples. Of exponential samples that is several times the mean, and
+//! decides by who had the longest request. Rejected for that.
+//!
+//! Nothing fades to zero here: what has not been heard of for long counts as
+//! typical again, since the weight of its mean fades. An endpoint whose cost
+//! keeps it from being picked at all is tried with single requests, see
+//! `trial.rs`.
+
+use std::time::Duration;
+
+use plimsoll_meter::Average;
+
+use crate::config::{ConfigError, refuse};
+
+/// Settings of [`Policy::PeakEwma`](crate::Policy::PeakEwma).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeakEwmaConfig {
+    /// The time in which an old latency loses all but 1/e of its weight, 10 ms to 1 h.
+    /// A change applies to addresses that become known afterwards.
+    pub decay: Duration,
+}
+
+/// How the standard deviation of latencies relates to their mean, where the
+/// chance of a difference is judged: 1 is exponential, and cut tails
+/// ([`SAMPLE_RATIO_MAX`]) add a little.
+const VARIATION: f64 = 1.2;
+
+/// Standard errors up to which a difference is chance. With 3, one endpoint in
+/// 370 seems different at any time while all are equal; and since the
+/// estimate begins to differ smoothly from there, it does so by little.
+const STANDARD_ERRORS: f64 = 3.0;
+
+/// A sample counts for at most so many times what is typical. Beyond, in-flight
+/// counts and stall age tell more than a mean that one request can ruin.
+pub(crate) const SAMPLE_RATIO_MAX: f64 = 10.0;
+
+/// The weight of the newest sample in the recent mean.
+const RECENT_WEIGHT: f64 = 1.0 / 8.0;
+
+/// How much larger than the steady estimate the recent mean must be to count.
+/// Of exponential samples its standard deviation is a quarter of the mean, so
+/// this is six of them.
+const RECENT_RATIO: f64 = 2.5;
+
+/// How much longer than the expected latency nothing must come back to count
+/// as a stall.
+pub(crate) const STALL_RATIO: f32 = 3.0;
+
+/// The success rate below which it does not count for less: 100 times the cost.
+const SUCCESS_MIN: f32 = 0.1;
+
+/// The latency, in seconds, of endpoints of which none has answered yet. Any
+/// number does, for all have the same.
+const LATENCY_UNKNOWN: f64 = 0.001;
+
+/// The shortest latency that is told from zero, in seconds: 1 µs.
+const LATENCY_MIN: f64 = 1e-6;
+
+impl Default for PeakEwmaConfig {
+    fn default() -> Self {
+        Self {
+            decay: Duration::from_secs(10),
+        }
+    }
+}
+
+impl PeakEwmaConfig {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let accepted = Duration::from_millis(10)..=Duration::from_secs(3600);
+        if !accepted.contains(&self.decay) {
+            let got = format!("{:?}", self.decay);
+            return Err(refuse("policy.decay", got, "10 ms to 1 h"));
+        }
+        Ok(())
+    }
+}
+
+/// The latency to expect, in seconds, from the mean of all samples, the mean of
+/// the last few, and what is typical of the peers.
+pub(crate) fn expected(steady: Option<Average>, recent: Option<f64>, typical: Option<f64>) -> f64 {
+    let Some(average) = steady else {
+        return typical.unwrap_or(LATENCY_UNKNOWN).max(LATENCY_MIN);
+    };
+    let typical = typical.unwrap_or(average.mean).max(LATENCY_MIN);
+    let steady = drawn_to(typical, average);
+    match recent {
+        Some(recent) if recent > RECENT_RATIO * steady => recent,
+        _ => steady,
+    }
+}
+
+/// `average.mean`, drawn to `typical` as far as the difference can be chance.
+///
+/// The difference is scaled by (1 − (z₀ / z)²)₊, the positive-part James–Stein
+/// factor for one mean: nothing is left of it up to z₀ standard errors, and
+/// nearly all of it far beyond.
+fn drawn_to(typical: f64, average: Average) -> f64 {
+    let difference = average.mean - typical;
+    // The square of the standard error, if the true mean is the typical one.
+    let variance = (VARIATION * typical).powi(2) / average.weight.max(f64::MIN_POSITIVE);
+    let chance = STANDARD_ERRORS * STANDARD_ERRORS * variance;
+    let kept = (1.0 - chance / (difference * difference).max(f64::MIN_POSITIVE)).max(0.0);
+    (typical + difference * kept).max(LATENCY_MIN)
+}
+
+/// The recent mean after another sample.
+pub(crate) fn recent_after(recent: Option<f64>, typical: Option<f64>, sample: f64) -> f64 {
+    // The first sample is not taken at its word either.
+    let before = recent.or(typical).unwrap_or(sample);
+    before + (sample - before) * RECENT_WEIGHT
+}
+
+/// What a request more costs, in seconds for each in flight: the expected
+/// latency over the share and the square of the success rate.
+pub(crate) fn unit_cost(expected: f64, share: f32, success: f32) -> f32 {
+    let success = success.max(SUCCESS_MIN);
+    expected as f32 / (share * success * success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn average(mean: f64, weight: f64) -> Option<Average> {
+        Some(Average { mean, weight })
+    }
+
+    #[test]
+    fn what_can_be_chance_is_no_difference() {
+        // The standard error of 100 samples is 12 %.
+        for mean in [0.014, 0.02, 0.026] {
+            assert_eq!(
+                expected(average(mean, 100.0), None, Some(0.02)),
+                0.02,
+                "{mean}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_chance_is_believed() {
+        let rows = [
+            // mean, weight, least, most, with 20 ms typical
+            (0.2, 1.0, 0.17, 0.2),
+            (0.1, 4.0, 0.07, 0.1),
+            (0.03, 1_000.0, 0.028, 0.03),
+            (0.01, 1_000.0, 0.01, 0.011),
+        ];
+        for (mean, weight, least, most) in rows {
+            let got = expected(average(mean, weight), None, Some(0.02));
+            assert!((least..=most).contains(&got), "{mean} × {weight}: {got}");
+        }
+    }
+
+    #[test]
+    fn what_was_long_ago_is_forgotten() {
+        assert_eq!(expected(average(0.2, 0.01), None, Some(0.02)), 0.02);
+    }
+
+    #[test]
+    fn a_few_slow_answers_are_seen_at_once_and_fast_ones_are_not_overrated() {
+        let steady = average(0.02, 10_000.0);
+        let slow = (0..3).fold(None, |recent, _| {
+            Some(recent_after(recent, Some(0.02), 0.2))
+        });
+        assert!(expected(steady, slow, Some(0.02)) > 0.05);
+        let fast = (0..9).fold(None, |recent, _| {
+            Some(recent_after(recent, Some(0.02), 0.001))
+        });
+        assert_eq!(expected(steady, fast, Some(0.02)), 0.02);
+    }
+
+    #[test]
+    fn failures_cost_and_never_pay() {
+        let healthy = unit_cost(0.02, 1.0, 1.0);
+        assert!(unit_cost(0.02, 1.0, 0.9) > 1.2 * healthy);
+        assert!(unit_cost(0.02, 1.0, 0.0) >= 99.0 * healthy);
+    }
+
+    #[test]
+    fn numbers_at_the_edge_stay_finite_and_positive() {
+        for mean in [0.0, 1e-12, 1e9] {
+            for weight in [0.0, 1e-30, 1.0, 16_384.0] {
+                for typical in [None, Some(0.0), Some(1e9)] {
+                    let got = expected(average(mean, weight), Some(0.0), typical);
+                    assert!(
+                        got.is_finite() && got > 0.0,
+                        "{mean} {weight} {typical:?}: {got}"
+                    );
+                }
+            }
+        }
+    }
+}

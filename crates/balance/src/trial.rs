@@ -1,0 +1,112 @@
+//! Single requests to endpoints that cost too much to be picked.
+//!
+//! An endpoint that was slow, or hangs, gets no requests; so nothing would ever
+//! tell that it has recovered. It gets one request after a time that doubles.
+//! If the answer comes as fast as those of the others, what was learned before
+//! is void, and the endpoint is as good as any.
+//!
+//! Rejected: to let its cost fade until it is picked. Then it is picked by
+//! many requests at once, for cost is compared and not counted; and a slow
+//! endpoint's cost must fade slowly, a recovered one's fast.
+
+use std::time::Duration;
+
+use plimsoll_meter::Tick;
+
+/// How many times what is typical an endpoint must cost to be worth a trial:
+/// with less it is picked anyway when the others are busy.
+pub(crate) const SHUNNED_RATIO: f32 = 3.0;
+
+/// A trial that took at most so many times what is typical was fast.
+pub(crate) const FAST_RATIO: f64 = 2.5;
+
+/// The time to the first trial.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// The longest time between two trials.
+const WAIT_MAX: Duration = Duration::from_secs(8);
+
+/// The trials of one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trials {
+    /// When the next one is due; `None` while it is not shunned.
+    next: Option<Tick>,
+    wait: Duration,
+    /// Since when it has not been shunned.
+    good_since: Tick,
+    /// Requests that had gone there when it was last looked at.
+    picks: u64,
+}
+
+impl Default for Trials {
+    fn default() -> Self {
+        Self {
+            next: None,
+            wait: WAIT_MIN,
+            good_since: Tick::ZERO,
+            picks: 0,
+        }
+    }
+}
+
+impl Trials {
+    /// Looks at an endpoint that is shunned, or is not, and has had `picks`
+    /// requests in all. Whether it is time for a trial.
+    pub(crate) fn is_due(&mut self, now: Tick, shunned: bool, picks: u64) -> bool {
+        let was_picked = std::mem::replace(&mut self.picks, picks) != picks;
+        if !shunned {
+            if self.next.take().is_some() {
+                self.good_since = now;
+            } else if now.saturating_duration_since(self.good_since) > self.wait * 2 {
+                self.wait = WAIT_MIN;
+            }
+            return false;
+        }
+        let next = *self
+            .next
+            .get_or_insert_with(|| now.saturating_add(self.wait));
+        if was_picked || now < next {
+            return false;
+        }
+        self.wait = (self.wait * 2).min(WAIT_MAX);
+        self.next = Some(now.saturating_add(self.wait));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(trials: &mut Trials, tenths: std::ops::Range<u64>, shunned: bool) -> Vec<u64> {
+        let at = |tenth: &u64| Tick::from_nanos(tenth * 100_000_000);
+        tenths
+            .filter(|tenth| trials.is_due(at(tenth), shunned, 7))
+            .collect()
+    }
+
+    #[test]
+    fn trials_become_rarer_and_go_on() {
+        let mut trials = Trials::default();
+        assert_eq!(due(&mut trials, 0..300, true), [10, 30, 70, 150, 230]);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_picked_needs_no_trial() {
+        let mut trials = Trials::default();
+        for picks in 0..100 {
+            let now = Tick::from_nanos(picks * 100_000_000);
+            assert!(!trials.is_due(now, true, picks + 1));
+        }
+    }
+
+    #[test]
+    fn good_behaviour_is_remembered_and_so_is_bad() {
+        let mut trials = Trials::default();
+        due(&mut trials, 0..31, true);
+        assert_eq!(due(&mut trials, 31..40, false), []);
+        assert_eq!(due(&mut trials, 40..90, true), [80], "the wait was 4 s");
+        assert_eq!(due(&mut trials, 90..300, false), []);
+        assert_eq!(due(&mut trials, 300..315, true), [310], "it begins anew");
+    }
+}
