@@ -69,11 +69,14 @@ mod ewma;
 mod guard;
 mod histogram;
 mod peak_ewma;
+mod point_gauge;
 mod report;
 mod sample;
+mod scalar;
 mod snapshot;
 mod sync;
 mod tick;
+mod window;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -85,7 +88,14 @@ pub use ewma::{Average, Ewma};
 pub use guard::RequestGuard;
 pub use histogram::{Histogram, HistogramError, REQUEST_TIME_BOUNDS};
 pub use peak_ewma::PeakEwma;
+pub use point_gauge::{PointGauge, Points};
 pub use report::{ConcurrencyReport, Reporter};
 pub use sample::Sample;
+pub use scalar::{Counter, Gauge};
 pub use snapshot::{BoundsDiffer, HistogramSnapshot};
 pub use tick::Tick;
+pub use window::{
+    Bucket, CounterBuckets, GaugeBuckets, GaugeReading, Place, Recycled, RollingCounter,
+    RollingGauge, RollingSummary, RollingWindow, Slot, Slots, SummarySnapshot, Tally, WindowError,
+    WindowShape,
+};
