@@ -249,12 +249,17 @@ impl Errand<'_> {
     ) -> Result<(Pick, Tick), NoRetry> {
         let now = exchange.connection().worker().shared.clock.now();
         let balancer = self.service.balancer();
+        let budget = balancer.retry_budget();
+        if budget.available(now) < 1.0 {
+            // Before an endpoint is picked: one that is picked and given back looks used to the others.
+            return Err(NoRetry::Budget);
+        }
         let picked = match balancer.try_pick(now, tried) {
             Ok(pick) => Some(pick),
             Err(PickError::NoSlot) if may_wait => None,
             Err(_) => return Err(NoRetry::NoEndpoint),
         };
-        if !balancer.retry_budget().try_withdraw(now) {
+        if !budget.try_withdraw(now) {
             return Err(NoRetry::Budget);
         }
         match picked {

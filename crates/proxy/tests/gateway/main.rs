@@ -1,0 +1,15 @@
+//! The gateway's path from end to end: real sockets, endpoints and clients in the same process.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a failure is a failed test, in its helpers too"
+)]
+
+mod harness;
+mod http2;
+mod lifecycle;
+mod protocols;
+mod queue;
+mod retries;
+mod routes;
+mod spreading;
