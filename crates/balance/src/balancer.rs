@@ -249,8 +249,18 @@ impl Shared {
             floor: self.core.floor(),
             slots,
             avoid,
+            spotless: false,
         };
-        let Some((endpoint, probe)) = self.select(now, &current, field) else {
+        // A retry has failed once and should not again: better not where others have failed lately.
+        let spotless = Field {
+            spotless: true,
+            ..field
+        };
+        let retried = (!avoid.is_empty()).then(|| self.select(now, &current, spotless));
+        let selected = retried
+            .flatten()
+            .or_else(|| self.select(now, &current, field));
+        let Some((endpoint, probe)) = selected else {
             return Err(field.refusal());
         };
         endpoint.begin(now);
@@ -348,6 +358,7 @@ impl Shared {
             floor: self.core.floor(),
             slots: true,
             avoid: &[],
+            spotless: false,
         };
         gate.grant_while(now, || {
             let (endpoint, probe) = self.select(now, &current, field)?;

@@ -31,6 +31,8 @@ pub(crate) struct Field<'a> {
     /// Whether it must have a free slot. Exact under the lock of the gate.
     pub(crate) slots: bool,
     pub(crate) avoid: &'a [EndpointId],
+    /// Whether it must not have failed lately.
+    pub(crate) spotless: bool,
 }
 
 impl<'a> Field<'a> {
@@ -40,6 +42,7 @@ impl<'a> Field<'a> {
         endpoint.standing() <= self.floor
             && (!self.slots || endpoint.has_slot())
             && (self.avoid.is_empty() || !self.avoid.contains(&endpoint.id()))
+            && (!self.spotless || endpoint.learned.evidence() == 0.0)
     }
 
     /// The cheapest of all, or of [`CHOICES`] random ones if there are many.

@@ -33,9 +33,11 @@ pub(crate) const EVIDENCE_ENOUGH: f32 = 7.0;
 /// The evidence never counts for more, so that it can be overcome.
 const EVIDENCE_MAX: f32 = 2.0 * EVIDENCE_ENOUGH;
 
-/// What an endpoint that is let in again begins with: two failures in a row are
-/// enough to leave it out again.
-pub(crate) const EVIDENCE_RETURNING: f32 = 2.5;
+/// The evidence against an endpoint that is let in again is never less than
+/// this, until it has its full share: one failure is enough to leave it out
+/// again, if its peers do not fail. One that can bear little would else be let
+/// in, filled and left out for ever, with several failures each time.
+pub(crate) const EVIDENCE_ON_PROBATION: f32 = 4.5;
 
 /// The weight of the newest answer in the success rate.
 const SUCCESS_WEIGHT: f32 = 1.0 / 64.0;
@@ -125,9 +127,10 @@ impl Record {
     }
 }
 
-/// The evidence after another answer. `peers` is the peers' failure rate.
+/// The evidence after another answer. `peers` is the peers' failure rate, and
+/// `least` what the evidence cannot fall below.
 #[inline]
-pub(crate) fn evidence_after(evidence: f32, failed: bool, peers: f32) -> f32 {
+pub(crate) fn evidence_after(evidence: f32, failed: bool, peers: f32, least: f32) -> f32 {
     let allowed = (RATE_ALLOWED + PEERS_RATIO * peers).min(0.99);
     let failing = FAILING_RATE.max(allowed);
     let step = if failed {
@@ -135,7 +138,7 @@ pub(crate) fn evidence_after(evidence: f32, failed: bool, peers: f32) -> f32 {
     } else {
         ((1.0 - failing) / (1.0 - allowed)).ln()
     };
-    (evidence + step).clamp(0.0, EVIDENCE_MAX)
+    (evidence + step).clamp(least, EVIDENCE_MAX)
 }
 
 /// The success rate after another answer.
@@ -166,7 +169,7 @@ mod tests {
     fn answers_to_ejection(failed: impl Fn(u32) -> bool, peers: f32) -> Option<u32> {
         let mut evidence = 0.0;
         (1..=100_000).find(|&answer| {
-            evidence = evidence_after(evidence, failed(answer), peers);
+            evidence = evidence_after(evidence, failed(answer), peers, 0.0);
             evidence >= EVIDENCE_ENOUGH
         })
     }
@@ -203,6 +206,18 @@ mod tests {
             None,
             "every third, as the peers"
         );
+    }
+
+    #[test]
+    fn on_probation_one_failure_is_enough_unless_peers_fail_too() {
+        let after = |peers| {
+            let good = (0..100).fold(EVIDENCE_ON_PROBATION, |evidence, _| {
+                evidence_after(evidence, false, peers, EVIDENCE_ON_PROBATION)
+            });
+            evidence_after(good, true, peers, EVIDENCE_ON_PROBATION)
+        };
+        assert!(after(0.0) >= EVIDENCE_ENOUGH);
+        assert!(after(0.01) < EVIDENCE_ENOUGH);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::eject::EVIDENCE_ENOUGH;
 use crate::learned::{AtomicF32, Ended, Learned};
 use crate::outcome::{FailureKind, Outcome};
 use crate::policy::p2c::P2cState;
-use crate::policy::peak_ewma::{self, STALL_RATIO};
+use crate::policy::peak_ewma;
 use crate::policy::wrr::Windows;
 use crate::report::LoadReport;
 use crate::standing::{Control, Standing};
@@ -68,8 +68,12 @@ struct Hot {
     unit_cost: AtomicF32,
     /// The latency to expect, in seconds.
     expected: AtomicF32,
-    /// Nanoseconds: the last completion, or the moment since when something runs.
-    quiet_since: AtomicU64,
+    /// In nanoseconds, the time at which the oldest request that runs began, as
+    /// far as is known; see [`Endpoint::set_oldest`].
+    oldest: AtomicU64,
+    /// Requests that run and tell nothing: the endpoint has hung since they
+    /// began, and is well again.
+    stuck: AtomicU32,
 }
 
 /// Stands for no limit in [`Hot::slots`].
@@ -224,17 +228,16 @@ impl Endpoint {
     /// What a request more costs by the policy `peak-ewma`.
     #[inline]
     pub(crate) fn cost(&self, now: Tick) -> f32 {
-        let in_flight = self.in_flight();
-        let mut unit = self.hot.unit_cost.load();
-        if in_flight > 0 {
-            let quiet_since = self.hot.quiet_since.load(Ordering::Relaxed);
-            let age = now.as_nanos().saturating_sub(quiet_since) as f32 / 1e9;
-            let expected = self.hot.expected.load();
-            if age > STALL_RATIO * expected {
-                unit *= age / expected;
-            }
+        let stuck = self.hot.stuck.load(Ordering::Relaxed);
+        let in_flight = self.in_flight().saturating_sub(stuck);
+        let unit = self.hot.unit_cost.load();
+        if in_flight == 0 {
+            return unit;
         }
-        unit * (in_flight + 1) as f32
+        let oldest = self.hot.oldest.load(Ordering::Relaxed);
+        let age = now.as_nanos().saturating_sub(oldest) as f32 * 1e-9;
+        let stall = peak_ewma::stall(age, self.expected(), in_flight, oldest & 1 == 1);
+        unit * stall * (in_flight + 1) as f32
     }
 
     /// What a request more costs by the number of those that run.
@@ -263,9 +266,22 @@ impl Endpoint {
     #[inline]
     pub(crate) fn begin(&self, now: Tick) {
         if self.hot.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
-            let nanos = now.as_nanos();
-            self.hot.quiet_since.store(nanos, Ordering::Relaxed);
+            self.set_oldest(now, true);
         }
+    }
+
+    /// Remembers when the oldest request that runs began: `exact`, or supposed.
+    ///
+    /// It is known when there is one request. From then on, nothing keeps a
+    /// list of beginnings: when a request ends, those that run are supposed to
+    /// be as old as a request gets on average. If nothing ends for longer than
+    /// chance would have it, the endpoint hangs; and while short requests
+    /// end beside a long one, it does not.
+    #[inline]
+    fn set_oldest(&self, began: Tick, exact: bool) {
+        // The last bit is worth a nanosecond.
+        let word = (began.as_nanos() & !1) | u64::from(exact);
+        self.hot.oldest.store(word, Ordering::Relaxed);
     }
 
     /// Counts a request out.
@@ -277,8 +293,18 @@ impl Endpoint {
 
     /// How long nothing has come back although something runs.
     pub(crate) fn stall_age(&self, now: Tick) -> Option<Duration> {
-        let since = Tick::from_nanos(self.hot.quiet_since.load(Ordering::Relaxed));
-        (self.in_flight() > 0).then(|| now.saturating_duration_since(since))
+        if self.in_flight() == 0 {
+            return None;
+        }
+        let oldest = self.hot.oldest.load(Ordering::Relaxed);
+        let age = now.saturating_duration_since(Tick::from_nanos(oldest));
+        // See `set_oldest`: the age on the end of another was supposed.
+        let supposed = if oldest & 1 == 1 {
+            0.0
+        } else {
+            self.expected()
+        };
+        Some(age.saturating_sub(Duration::from_secs_f32(supposed)))
     }
 
     /// Learns from a request that has ended.
@@ -287,7 +313,11 @@ impl Endpoint {
         self.learned.count(ended.outcome);
         let expected = f64::from(self.expected());
         let typical = self.core.peers.latency();
-        self.learned.time(ended, expected, typical);
+        if self.learned.is_current(ended.began) {
+            self.learned.time(ended, expected, typical);
+        } else {
+            self.forget_stuck();
+        }
         if self.core.uses_p2c() {
             self.p2c.learn(ended);
         }
@@ -299,9 +329,9 @@ impl Endpoint {
         }
         let mut evidence = 0.0;
         if ended.outcome != Outcome::Cancelled {
-            self.hot
-                .quiet_since
-                .store(ended.now.as_nanos(), Ordering::Relaxed);
+            let average = Duration::from_secs_f64(expected).as_nanos() as u64;
+            let oldest = ended.now.as_nanos().saturating_sub(average);
+            self.set_oldest(Tick::from_nanos(oldest), false);
             evidence = self.judge(ended.outcome.is_failure());
         }
         if self.is_matter_for_judgement(ended, evidence) {
@@ -353,7 +383,19 @@ impl Endpoint {
     /// It has proved to be well: whatever was learned before `since` is void.
     pub(crate) fn clear_record(&self, ended: &Ended) {
         self.learned.distrust(ended.began);
+        let others = self.in_flight().saturating_sub(1);
+        self.hot.stuck.store(others, Ordering::Relaxed);
         self.learned.time(ended, 0.0, self.core.peers.latency());
+    }
+
+    /// A request that began before the endpoint was well has ended.
+    fn forget_stuck(&self) {
+        let less = |stuck: u32| stuck.checked_sub(1);
+        // Nothing to do if there is none: it was counted before it began.
+        let _none = self
+            .hot
+            .stuck
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Whether the answer to `ended` came about as fast as those of others.
@@ -405,7 +447,8 @@ impl Hot {
             share: AtomicF32::new(1.0),
             unit_cost: AtomicF32::new(1.0),
             expected: AtomicF32::new(1.0),
-            quiet_since: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
+            stuck: AtomicU32::new(0),
         }
     }
 }

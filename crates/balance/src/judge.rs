@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plimsoll_meter::Tick;
 
 use crate::core::Core;
-use crate::eject::{EVIDENCE_ENOUGH, EVIDENCE_RETURNING, Ejection, EjectionReason};
+use crate::eject::{EVIDENCE_ENOUGH, EVIDENCE_ON_PROBATION, Ejection, EjectionReason};
 use crate::endpoint::Endpoint;
 use crate::learned::Ended;
 use crate::outcome::{FailureKind, Outcome, RETRY_AFTER_MAX};
@@ -56,7 +56,11 @@ impl Core {
         let mut typical = Typical::default();
         for endpoint in endpoints {
             let mut control = endpoint.control.lock();
+            let was_starting = control.ramp_since.is_some();
             endpoint.set_share(control.share(now, roll.slow_start));
+            if was_starting && control.ramp_since.is_none() && control.ejection.is_none() {
+                endpoint.learned.set_evidence(0.0);
+            }
             let ended = control
                 .ejection
                 .as_mut()
@@ -145,5 +149,5 @@ fn readmit(endpoint: &Endpoint, control: &mut Control, roll: &Roll, now: Tick) {
     control.record.end(now);
     control.ramp_since = Some(now);
     endpoint.set_share(control.share(now, roll.slow_start));
-    endpoint.learned.set_evidence(EVIDENCE_RETURNING);
+    endpoint.learned.set_evidence(EVIDENCE_ON_PROBATION);
 }

@@ -20,6 +20,8 @@ pub(crate) struct Learned {
     success: AtomicF32,
     /// Evidence that it fails more than its peers, see `eject.rs`.
     evidence: AtomicF32,
+    /// What the evidence does not fall below.
+    evidence_least: AtomicF32,
     /// Requests that began before this many nanoseconds tell nothing about its
     /// latency now: it has changed since.
     trusted_since: AtomicU64,
@@ -105,6 +107,7 @@ impl Learned {
             recent: AtomicF32::new(UNKNOWN),
             success: AtomicF32::new(1.0),
             evidence: AtomicF32::new(0.0),
+            evidence_least: AtomicF32::new(0.0),
             trusted_since: AtomicU64::new(0),
             successes: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
@@ -139,9 +142,6 @@ impl Learned {
         if at_least && seconds <= expected {
             return;
         }
-        if ended.began.as_nanos() < self.trusted_since.load(Ordering::Relaxed) {
-            return;
-        }
         let most = typical.map_or(f64::INFINITY, |typical| typical * SAMPLE_RATIO_MAX);
         let seconds = seconds.min(most);
         if let Some(sample) = Sample::new(seconds) {
@@ -160,14 +160,14 @@ impl Learned {
         let (before, after) = self
             .success
             .change(|success| success_after(success, failed));
-        let evidence = self.evidence.load();
-        if !failed && evidence == 0.0 {
-            return (0.0, before - after);
+        let (evidence, least) = (self.evidence.load(), self.evidence_least.load());
+        if !failed && evidence == least {
+            return (evidence, before - after);
         }
         let peers = peers();
         let (_, evidence) = self
             .evidence
-            .change(|evidence| evidence_after(evidence, failed, peers));
+            .change(|evidence| evidence_after(evidence, failed, peers, least));
         (evidence, before - after)
     }
 
@@ -179,8 +179,17 @@ impl Learned {
         self.recent.store(UNKNOWN);
     }
 
-    pub(crate) fn set_evidence(&self, evidence: f32) {
-        self.evidence.store(evidence);
+    /// Sets the evidence, and what it does not fall below from now on.
+    pub(crate) fn set_evidence(&self, least: f32) {
+        self.evidence_least.store(least);
+        self.evidence.store(least);
+    }
+
+    /// Whether the request tells how the endpoint is now, and not how it was
+    /// before it changed.
+    #[inline]
+    pub(crate) fn is_current(&self, began: Tick) -> bool {
+        began.as_nanos() >= self.trusted_since.load(Ordering::Relaxed)
     }
 
     pub(crate) fn evidence(&self) -> f32 {

@@ -28,7 +28,7 @@ pub struct RetryBudget {
 
 impl RetryBudget {
     /// The most retries that can be saved up.
-    pub const CAPACITY: u32 = 100;
+    pub const CAPACITY: u32 = 50;
 
     const CAPACITY_MILLI: u64 = Self::CAPACITY as u64 * 1_000;
 

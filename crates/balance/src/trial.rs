@@ -20,11 +20,12 @@ pub(crate) const SHUNNED_RATIO: f32 = 3.0;
 /// A trial that took at most so many times what is typical was fast.
 pub(crate) const FAST_RATIO: f64 = 2.5;
 
-/// The time to the first trial.
-const WAIT_MIN: Duration = Duration::from_secs(1);
+/// The time to the first trial. A trial may cost somebody as long as the
+/// endpoint is slow, and may not come back at all.
+const WAIT_MIN: Duration = Duration::from_millis(2_500);
 
 /// The longest time between two trials.
-const WAIT_MAX: Duration = Duration::from_secs(8);
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The trials of one endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn trials_become_rarer_and_go_on() {
         let mut trials = Trials::default();
-        assert_eq!(due(&mut trials, 0..300, true), [10, 30, 70, 150, 230]);
+        assert_eq!(due(&mut trials, 0..300, true), [25, 75, 125, 175, 225, 275]);
     }
 
     #[test]
@@ -103,10 +104,10 @@ mod tests {
     #[test]
     fn good_behaviour_is_remembered_and_so_is_bad() {
         let mut trials = Trials::default();
-        due(&mut trials, 0..31, true);
+        assert_eq!(due(&mut trials, 0..31, true), [25]);
         assert_eq!(due(&mut trials, 31..40, false), []);
-        assert_eq!(due(&mut trials, 40..90, true), [80], "the wait was 4 s");
-        assert_eq!(due(&mut trials, 90..300, false), []);
-        assert_eq!(due(&mut trials, 300..315, true), [310], "it begins anew");
+        assert_eq!(due(&mut trials, 40..91, true), [90], "the wait was doubled");
+        assert_eq!(due(&mut trials, 91..300, false), []);
+        assert_eq!(due(&mut trials, 300..326, true), [325], "it begins anew");
     }
 }

@@ -10,9 +10,9 @@
 //!   peers, unless it differs by more than chance would have it.
 //! - **Recent.** A mean over the last few samples counts only upwards, and only
 //!   far beyond chance: so a sudden slowness is seen after a few answers.
-//! - **Stalled.** The time in which nothing came back although something runs
-//!   counts as latency, once it is far longer than expected: so an endpoint that
-//!   hangs is seen before it answers anything.
+//! - **Stalled.** If nothing comes back for longer than chance would have it
+//!   although something runs, the endpoint costs more by the square of the time:
+//!   so one that hangs is seen before it answers anything.
 //! - **Failures** divide by the square of the success rate, and a failed
 //!   request's time counts only if it was long: failing fast is not fast.
 //!
@@ -61,9 +61,18 @@ const RECENT_WEIGHT: f64 = 1.0 / 8.0;
 /// this is six of them.
 const RECENT_RATIO: f64 = 2.5;
 
-/// How much longer than the expected latency nothing must come back to count
-/// as a stall.
-pub(crate) const STALL_RATIO: f32 = 3.0;
+/// How much older than expected the only request that runs may be. Among
+/// exponential ones a quarter are; what follows begins gently.
+const AGE_RATIO_ONE: f32 = 1.3;
+
+/// How much older than expected the oldest request may be that is supposed
+/// to run, when many do.
+const AGE_RATIO_MANY: f32 = 1.15;
+
+/// The same grows by this over the number that run: with n exponential requests
+/// in flight, nothing comes back for 3/n of the expected latency with
+/// probability e⁻³.
+const AGE_RATIO_FEW: f32 = 3.0;
 
 /// The success rate below which it does not count for less: 100 times the cost.
 const SUCCESS_MIN: f32 = 0.1;
@@ -129,6 +138,19 @@ pub(crate) fn recent_after(recent: Option<f64>, typical: Option<f64>, sample: f6
     before + (sample - before) * RECENT_WEIGHT
 }
 
+/// By how much an endpoint costs more because its oldest request, of `in_flight`,
+/// is `age` seconds old. 1 is nothing. `exact` says that the age is known.
+#[inline]
+pub(crate) fn stall(age: f32, expected: f32, in_flight: u32, exact: bool) -> f32 {
+    let allowed = if exact {
+        AGE_RATIO_ONE
+    } else {
+        AGE_RATIO_MANY + AGE_RATIO_FEW / in_flight as f32
+    };
+    let ratio = age / (expected * allowed);
+    if ratio > 1.0 { ratio * ratio } else { 1.0 }
+}
+
 /// What a request more costs, in seconds for each in flight: the expected
 /// latency over the share and the square of the success rate.
 pub(crate) fn unit_cost(expected: f64, share: f32, success: f32) -> f32 {
@@ -187,6 +209,25 @@ mod tests {
             Some(recent_after(recent, Some(0.02), 0.001))
         });
         assert_eq!(expected(steady, fast, Some(0.02)), 0.02);
+    }
+
+    #[test]
+    fn a_stall_begins_gently_and_grows() {
+        // 600 ms expected: age in seconds, in flight, whether the age is exact, cost.
+        let rows = [
+            (0.6, 60, false, 1.0..=1.0),
+            (0.7, 60, false, 1.0..=1.0),
+            (0.8, 60, false, 1.1..=1.3),
+            (1.2, 60, false, 2.0..=4.0),
+            (1.2, 2, false, 1.0..=1.0),
+            (6.0, 2, false, 10.0..=20.0),
+            (0.7, 1, true, 1.0..=1.0),
+            (1.2, 1, true, 2.0..=4.0),
+        ];
+        for (age, in_flight, exact, expected) in rows {
+            let got = stall(age, 0.6, in_flight, exact);
+            assert!(expected.contains(&got), "{age} {in_flight} {exact}: {got}");
+        }
     }
 
     #[test]
