@@ -58,6 +58,10 @@ bench-once:
 compare what="throughput" *arguments="": release
     "{{ target }}/release/lab" compare {{ what }} --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
 
+# The balancer scenarios in virtual time, with every policy: docs/balancing.md and its pictures. Half a minute.
+scenarios *arguments="--docs docs": release
+    "{{ target }}/release/lab" scenarios {{ arguments }}
+
 # What the README begins with; arguments go to the program, e.g. `just demo --plain`
 demo *arguments:
     cargo run --release --locked -- demo {{ arguments }}

@@ -98,6 +98,9 @@ pub struct Scenario {
     /// What its picture shows.
     #[serde(default)]
     pub plot: Plot,
+    /// Whether Prequal is played too.
+    #[serde(default)]
+    pub prequal: bool,
     /// Whether it can be run with real processes on one machine.
     #[serde(default = "yes")]
     pub wire: bool,

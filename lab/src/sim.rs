@@ -33,6 +33,7 @@ mod carry;
 mod events;
 mod gateway;
 mod oracle;
+mod prequal;
 mod suite;
 mod world;
 
@@ -40,6 +41,7 @@ use anyhow::Result;
 use plimsoll_balance::Policy;
 
 pub use oracle::run_oracle;
+pub use prequal::run_prequal;
 pub use suite::run_all;
 
 use crate::scenario::{Scenario, Score};

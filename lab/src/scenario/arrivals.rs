@@ -54,6 +54,15 @@ impl Arrivals {
         }
     }
 
+    /// Into how many parts of equal length the time is cut; each may have another rate.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        match self {
+            Self::Poisson { steps, .. } => steps.len().max(1),
+            Self::Constant { .. } | Self::Closed { .. } => 1,
+        }
+    }
+
     pub(super) fn problem(&self) -> Option<&'static str> {
         let positive = |number: f64| number.is_finite() && number > 0.0;
         let sound = match self {

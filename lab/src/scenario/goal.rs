@@ -32,6 +32,8 @@ pub enum Metric {
     P99VsHealthy,
     /// 99.9th percentile of the first class in units of the same run without faults and other classes.
     P999VsHealthy,
+    /// 99.9th percentile in units of Prequal's, in the step of the arrivals in which that is worst.
+    VsPrequal,
     /// Time from the end of the last fault to the last failure, milliseconds.
     RecoveryMs,
     /// Time from the end of the last fault until its backends have their fair share again, seconds.
@@ -81,6 +83,7 @@ impl Metric {
             | Self::LoadRatio
             | Self::FaultyShare
             | Self::Attempts
+            | Self::VsPrequal
             | Self::P99VsHealthy
             | Self::P999VsHealthy => format!("{figure:.3}"),
         }
@@ -102,6 +105,7 @@ impl fmt::Display for Metric {
             Self::Attempts => "attempts per request",
             Self::P99VsHealthy => "p99 / healthy p99",
             Self::P999VsHealthy => "p99.9 / healthy p99.9",
+            Self::VsPrequal => "p99.9 / Prequal's, worst step",
             Self::RecoveryMs => "recovery",
             Self::ReturnSeconds => "full share again",
             Self::SpanSeconds => "whole run",

@@ -20,6 +20,7 @@ const STYLE: &str = "\
     .fault { fill: #57606a; fill-opacity: 0.12 }\n\
     .line { fill: none; stroke-width: 1.5; stroke-linejoin: round }\n\
     .ours { stroke-width: 3 }\n\
+    .dashed { stroke-dasharray: 4 3 }\n\
     @media (prefers-color-scheme: dark) {\n\
         text { fill: #c9d1d9 }\n\
         .axis { stroke: #8b949e }\n\
@@ -79,13 +80,15 @@ fn lines(outcomes: &Outcomes) -> Vec<Line<'_>> {
             points: points(outcomes.scenario.plot, &contender.score),
         });
     }
-    if let (Plot::Tail, Some(oracle)) = (outcomes.scenario.plot, &outcomes.oracle) {
-        lines.push(Line {
-            name: "oracle",
+    let tail = outcomes.scenario.plot == Plot::Tail;
+    let oracle = outcomes.oracle.as_ref().filter(|_| tail);
+    for (name, score) in [("oracle", oracle), ("Prequal", outcomes.prequal.as_ref())] {
+        lines.extend(score.map(|score| Line {
+            name,
             colour: "#7f7f7f",
-            class: "line\" stroke-dasharray=\"4 3",
-            points: points(Plot::Tail, oracle),
-        });
+            class: "line dashed",
+            points: points(outcomes.scenario.plot, score),
+        }));
     }
     lines
 }
@@ -270,6 +273,7 @@ mod tests {
         let picture = plot(&Outcomes {
             contenders: vec![contender("one"), contender("two")],
             oracle: None,
+            prequal: None,
             scenario,
         });
         assert_eq!(picture.matches("<polyline").count(), 2);

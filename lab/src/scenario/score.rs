@@ -45,6 +45,7 @@ pub struct Record {
 pub struct Recorder {
     score_from: f64,
     seconds: f64,
+    steps: usize,
     returning: Vec<bool>,
     faulty: Vec<bool>,
     faults_end: Option<f64>,
@@ -63,10 +64,10 @@ pub struct Score {
     pub requests: usize,
     /// 99th percentile of latency over time, seconds; `None` where nothing was answered.
     pub timeline: Vec<Option<f64>>,
-    /// Failed requests over time.
-    pub failures: Vec<usize>,
     /// The latency that each of [`TAIL_SHARES`] exceeds, seconds.
     pub tail: Vec<f64>,
+    /// 99.9th percentile of latency in each step of the arrivals, seconds.
+    pub steps: Vec<f64>,
     figures: Vec<(Metric, f64)>,
 }
 
@@ -83,6 +84,7 @@ impl Recorder {
         Self {
             score_from: scenario.score_from,
             seconds: scenario.seconds,
+            steps: scenario.arrivals.steps(),
             returning: backends.clone().map(returns).collect(),
             faulty: backends
                 .map(|backend| scenario.is_faulty(backend))
@@ -147,11 +149,16 @@ impl Recorder {
         ] {
             figures.extend(figure.map(|seconds| (metric, 1000.0 * seconds)));
         }
-        let (timeline, failures) = self.over_time();
+        let timeline = self.by_part(PARTS);
+        let timeline = timeline.iter().map(|part| quantile(part, 0.99)).collect();
+        let steps = self.by_part(self.steps);
         Score {
             requests: self.records.len(),
             timeline,
-            failures,
+            steps: steps
+                .iter()
+                .filter_map(|step| quantile(step, 0.999))
+                .collect(),
             tail: TAIL_SHARES
                 .iter()
                 .filter_map(|share| quantile(&latencies, 1.0 - share))
@@ -234,19 +241,14 @@ impl Recorder {
         Some(part as f64 / RETURN_PARTS_PER_SECOND)
     }
 
-    fn over_time(&self) -> (Vec<Option<f64>>, Vec<usize>) {
-        let mut parts = vec![Vec::new(); PARTS];
-        let mut failures = vec![0; PARTS];
-        for record in &self.records {
-            let part = (record.arrival / self.seconds * PARTS as f64) as usize;
-            let part = part.min(PARTS - 1);
-            if record.fate != Fate::Failed {
-                parts[part].push(record.latency);
-            }
-            failures[part] += usize::from(record.fate != Fate::Answered);
+    /// Latencies by the time of arrival, each part sorted.
+    fn by_part(&self, count: usize) -> Vec<Vec<f64>> {
+        let mut parts = vec![Vec::new(); count];
+        for record in self.heard() {
+            let part = (record.arrival / self.seconds * count as f64) as usize;
+            parts[part.min(count - 1)].push(record.latency);
         }
-        let timeline = parts.iter().map(|sorted| quantile(sorted, 0.99)).collect();
-        (timeline, failures)
+        parts
     }
 }
 
@@ -264,6 +266,15 @@ impl Score {
         if let (Some(ours), Some(best)) = (ours, oracle.figure(Metric::P999Ms)) {
             self.figures.push((Metric::Regret, ours / best));
         }
+    }
+
+    /// Adds the worst ratio of the 99.9th percentiles in any step, against the run of Prequal.
+    pub fn compare_with_prequal(&mut self, prequal: &Self) {
+        let ratios = self.steps.iter().zip(&prequal.steps);
+        let worst = ratios
+            .map(|(ours, theirs)| ours / theirs)
+            .fold(0.0, f64::max);
+        self.figures.push((Metric::VsPrequal, worst));
     }
 
     /// Puts what is said in units of a healthy run into these units.

@@ -11,6 +11,8 @@ pub struct Outcomes {
     pub contenders: Vec<Contender>,
     /// The omniscient balancer, where there is one.
     pub oracle: Option<Score>,
+    /// A model of Prequal, where that is compared.
+    pub prequal: Option<Score>,
 }
 
 /// One balancer's run of a scenario.

@@ -49,9 +49,36 @@ pub(super) enum Reception {
     /// Waits for a slot.
     Waits,
     /// Answers with a failure after this time, without a slot.
-    Fails(Duration, Outcome),
+    Fails(Duration, Failure),
     /// Keeps it for ever.
     Silent,
+}
+
+/// A failure as the gateway sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Failure {
+    /// What the balancer learns.
+    pub(super) outcome: Outcome,
+    /// Whether another backend may do better, so that the gateway sends the request again.
+    pub(super) speaks_of_endpoint: bool,
+}
+
+impl Failure {
+    /// No answer at all.
+    pub(super) const fn of_endpoint(kind: FailureKind) -> Self {
+        Self {
+            outcome: Outcome::Failure(kind),
+            speaks_of_endpoint: true,
+        }
+    }
+
+    /// An error answer. The gateway passes on what an application says of itself, and 429.
+    fn status(code: u16, retry_after: Option<Duration>) -> Self {
+        Self {
+            outcome: Outcome::from_http_status(code, retry_after),
+            speaks_of_endpoint: matches!(code, 502..=504),
+        }
+    }
 }
 
 impl Backend {
@@ -96,7 +123,7 @@ impl Backend {
 
     fn reception(&mut self, second: f64, condition: &Condition<'_>, fate: u64) -> Reception {
         if condition.gone || condition.absent {
-            return Reception::Fails(Duration::ZERO, Outcome::Failure(FailureKind::Connect));
+            return Reception::Fails(Duration::ZERO, Failure::of_endpoint(FailureKind::Connect));
         }
         if condition.stalled {
             return Reception::Silent;
@@ -187,7 +214,7 @@ fn fails(after_ms: f64, code: u16, retry_after: Option<f64>) -> Reception {
     let retry_after = retry_after.map(Duration::from_secs_f64);
     Reception::Fails(
         Duration::from_secs_f64(after_ms / 1000.0),
-        Outcome::from_http_status(code, retry_after),
+        Failure::status(code, retry_after),
     )
 }
 
@@ -247,12 +274,13 @@ mod tests {
         assert_eq!(receive(r#""stall""#, 4.9), Reception::Begins);
         assert_eq!(receive(r#""stall""#, 5.0), Reception::Silent);
         assert_eq!(receive(r#""stall""#, 6.0), Reception::Begins);
-        let refused = Outcome::Failure(FailureKind::Connect);
+        let refused = Failure::of_endpoint(FailureKind::Connect);
         assert_eq!(
             receive(r#""gone""#, 5.5),
             Reception::Fails(Duration::ZERO, refused)
         );
-        let error = Outcome::Failure(FailureKind::Error);
+        let error = Failure::status(500, None);
+        assert!(!error.speaks_of_endpoint && error.outcome.is_failure());
         assert_eq!(
             receive("{ status = { code = 500, after_ms = 1 } }", 5.5),
             Reception::Fails(Duration::from_millis(1), error)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plimsoll_balance::{EndpointId, Entry, FailureKind, Outcome, Pick};
 
-use super::backend::{Reception, seconds};
+use super::backend::{Failure, Reception, seconds};
 use super::gateway::{Place, backend_at};
 use super::world::{Event, World};
 use crate::random::SplitMix64;
@@ -108,9 +108,9 @@ impl World<'_> {
         });
         match reception {
             Reception::Begins => self.work(attempt),
-            Reception::Fails(after, outcome) => {
+            Reception::Fails(after, failure) => {
                 self.events
-                    .put(self.after(after), Event::Refusal(attempt, outcome));
+                    .put(self.after(after), Event::Refusal(attempt, failure));
             }
             Reception::Waits | Reception::Silent => {}
         }
@@ -166,14 +166,14 @@ impl World<'_> {
         }
     }
 
-    /// An attempt has failed.
-    pub(super) fn fail(&mut self, attempt: usize, outcome: Outcome) {
+    /// An attempt has failed; the gateway sends the request again where that can help.
+    pub(super) fn fail(&mut self, attempt: usize, failure: Failure) {
         let Some(pick) = self.attempts[attempt].pick.take() else {
             return;
         };
-        pick.finish(self.now, outcome);
+        pick.finish(self.now, failure.outcome);
         let number = self.attempts[attempt].request;
-        if !self.send_again(number) {
+        if !failure.speaks_of_endpoint || !self.send_again(number) {
             self.end(number, Fate::Failed, seconds(self.now));
         }
     }
@@ -198,14 +198,14 @@ impl World<'_> {
     pub(super) fn give_up(&mut self, attempt: usize) {
         if self.attempts[attempt].pick.is_some() {
             self.backends[self.attempts[attempt].backend].abandon(attempt);
-            self.fail(attempt, Outcome::Failure(FailureKind::Timeout));
+            self.fail(attempt, Failure::of_endpoint(FailureKind::Timeout));
         }
     }
 
     /// The connection of an attempt broke.
     pub(super) fn lose(&mut self, attempt: usize) {
         self.attempts[attempt].holds_slot = false;
-        self.fail(attempt, Outcome::Failure(FailureKind::Reset));
+        self.fail(attempt, Failure::of_endpoint(FailureKind::Reset));
     }
 
     /// A request has taken too long.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use parking_lot::Mutex;
 use plimsoll_balance::Policy;
 
-use super::{run_compared, run_oracle};
+use super::{run_compared, run_oracle, run_prequal};
 use crate::scenario::{Contender, Outcomes, Scenario};
 
 /// Plays all `scenarios` with all `policies`, on so many threads. The results are in the order of both, and the
@@ -45,16 +45,22 @@ fn take<'a>(next: &AtomicUsize, scenarios: &'a [Scenario]) -> Option<(usize, &'a
 
 fn run_one(scenario: &Scenario, policies: &[Policy], seed: u64) -> Result<Outcomes> {
     let oracle = run_oracle(scenario, seed);
+    let prequal = scenario.prequal.then(|| run_prequal(scenario, seed));
     let mut contenders = Vec::new();
     for policy in policies {
+        let mut score = run_compared(scenario, policy, seed, &oracle)?;
+        if let Some(prequal) = &prequal {
+            score.compare_with_prequal(prequal);
+        }
         contenders.push(Contender {
             name: policy.to_string(),
-            score: run_compared(scenario, policy, seed, &oracle)?,
+            score,
         });
     }
     Ok(Outcomes {
         scenario: scenario.clone(),
         contenders,
         oracle: Some(oracle),
+        prequal,
     })
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use plimsoll_balance::Policy;
 use plimsoll_meter::Tick;
 
-use super::backend::{Backend, seconds};
+use super::backend::{Backend, Failure, seconds};
 use super::carry::{Attempt, Request};
 use super::events::Events;
 use super::gateway::{Gateway, Woken};
@@ -49,7 +49,7 @@ pub(super) enum Event {
     /// An answer is complete.
     Answer(usize),
     /// A failure that occupied no slot is there.
-    Refusal(usize, plimsoll_balance::Outcome),
+    Refusal(usize, Failure),
     /// An attempt has taken as long as it may.
     TryTimeout(usize),
     /// A request has taken as long as it may.
@@ -150,7 +150,7 @@ impl<'a> World<'a> {
             }
             Event::Head(attempt) => self.head(attempt),
             Event::Answer(attempt) => self.answer(attempt),
-            Event::Refusal(attempt, outcome) => self.fail(attempt, outcome),
+            Event::Refusal(attempt, failure) => self.fail(attempt, failure),
             Event::TryTimeout(attempt) => self.give_up(attempt),
             Event::Timeout(request) => self.time_out(request),
             Event::Advance(gateway) => {
