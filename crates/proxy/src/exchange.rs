@@ -15,7 +15,7 @@ use plimsoll_wire::{Answer, ProxyError};
 
 use crate::body::{BodyLink, ClientFault};
 use crate::connection::ClientConnection;
-use crate::gateway::{LocalService, Picked, outcome_of_error};
+use crate::gateway::{LocalService, Picked, outcome_of_error, reports};
 use crate::refusal::Refusal;
 use crate::stats::WorkerStats;
 
@@ -130,6 +130,20 @@ impl Exchange {
         if let Hold::Pick(picked) = &mut self.hold {
             picked.head(response.status(), response.headers(), grpc);
         }
+        self.hear(response.headers());
+    }
+
+    /// Passes on what the endpoint says of its load.
+    fn hear(&mut self, fields: &HeaderMap) {
+        let (Hold::Pick(picked), Some(local)) = (&mut self.hold, &self.service) else {
+            return;
+        };
+        if let Some(report) = reports::read(fields) {
+            local.service().count_report(report.as_ref().err().copied());
+            if let Ok(report) = report {
+                picked.report(self.connection.worker().shared.clock.now(), &report);
+            }
+        }
     }
 
     /// The rest of the answer is yet to come: an endpoint is measured by how soon it begins.
@@ -144,6 +158,7 @@ impl Exchange {
         if let Hold::Pick(picked) = &mut self.hold {
             picked.trailers(trailers);
         }
+        self.hear(trailers);
     }
 
     /// Whatever goes wrong from now on, the endpoint is not to blame.

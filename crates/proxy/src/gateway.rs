@@ -2,6 +2,7 @@
 
 mod again;
 mod local;
+pub(crate) mod reports;
 mod routes;
 mod service;
 mod translate;
@@ -26,7 +27,7 @@ use crate::exchange::{Exchange, Hold};
 use crate::forward::{Answered, NoAnswer, forward};
 use crate::gateway::again::{ATTEMPTS_MAX, Copy};
 use crate::headers::{self, Survey};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Shortage};
 
 pub(crate) use local::{LocalGateway, LocalService};
 pub use routes::{HostPattern, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, Route, RouteError, Routes};
@@ -281,12 +282,16 @@ impl Errand<'_> {
             PickError::NoEndpoints | PickError::AllDraining => {
                 Refusal::no_endpoint(self.service.service().name(), cause)
             }
-            _ => Refusal::no_room(self.service.settings().refusal.code(), cause),
+            _ => Refusal::no_room(self.service.settings().refusal, Shortage::QueueFull, cause),
         }
     }
 
     /// The wait was for nothing.
     fn no_room(self, cause: &QueueError) -> Refusal {
-        Refusal::no_room(self.service.settings().refusal.code(), cause)
+        Refusal::no_room(
+            self.service.settings().refusal,
+            Shortage::QueueTimeout,
+            cause,
+        )
     }
 }

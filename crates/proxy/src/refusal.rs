@@ -4,6 +4,7 @@
 //! of the log line.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use plimsoll_wire::{Answer, ProxyError, ProxyStatus};
 
 use crate::body::ResponseBody;
+use crate::gateway::RefusalStatus;
 
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -20,6 +22,8 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(crate) const GRPC_DEADLINE_EXCEEDED: HeaderValue = HeaderValue::from_static("4");
 /// gRPC's `UNAVAILABLE`.
 const GRPC_UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
+/// gRPC's `UNIMPLEMENTED`.
+const GRPC_UNIMPLEMENTED: HeaderValue = HeaderValue::from_static("12");
 /// gRPC's `INTERNAL`.
 const GRPC_INTERNAL: HeaderValue = HeaderValue::from_static("13");
 
@@ -38,6 +42,15 @@ pub(crate) struct Refusal {
     pub(crate) details: Cow<'static, str>,
 }
 
+/// What there was too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// Places in the queue.
+    QueueFull,
+    /// Time to wait in it.
+    QueueTimeout,
+}
+
 impl Refusal {
     /// Slots and queue are full.
     pub(crate) fn queue_full() -> Self {
@@ -51,10 +64,16 @@ impl Refusal {
     }
 
     /// No endpoint of a service has a slot, and the queue has no place, or had one for too long.
-    pub(crate) fn no_room(status: StatusCode, cause: &dyn std::error::Error) -> Self {
+    pub(crate) fn no_room(status: RefusalStatus, what: Shortage, cause: &dyn Error) -> Self {
+        use RefusalStatus::{ServiceUnavailable, TooManyRequests};
         Self {
-            status,
-            answer: Answer::QueueFull,
+            status: status.code(),
+            answer: match (status, what) {
+                (ServiceUnavailable, Shortage::QueueFull) => Answer::QueueFull,
+                (ServiceUnavailable, Shortage::QueueTimeout) => Answer::QueueTimeout,
+                (TooManyRequests, Shortage::QueueFull) => Answer::QueueFull429,
+                (TooManyRequests, Shortage::QueueTimeout) => Answer::QueueTimeout429,
+            },
             error: ProxyError::ConnectionLimitReached,
             text: Cow::Owned(format!("{cause}\n")),
             details: Cow::Owned(cause.to_string()),
@@ -62,11 +81,11 @@ impl Refusal {
     }
 
     /// A service has no endpoint that could be asked.
-    pub(crate) fn no_endpoint(service: &str, cause: &dyn std::error::Error) -> Self {
+    pub(crate) fn no_endpoint(service: &str, cause: &dyn Error) -> Self {
         let cause = format!("service {service}: {cause}");
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            answer: Answer::UpstreamError,
+            answer: Answer::NoEndpoint,
             error: ProxyError::DestinationUnavailable,
             text: Cow::Owned(format!("{cause}\n")),
             details: Cow::Owned(cause),
@@ -77,7 +96,7 @@ impl Refusal {
     pub(crate) fn no_route() -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
-            answer: Answer::InvalidRequest,
+            answer: Answer::NoRoute,
             error: ProxyError::DestinationNotFound,
             text: Cow::Borrowed("no route for this host and path\n"),
             details: Cow::Borrowed("no route for this host and path"),
@@ -117,6 +136,14 @@ impl Refusal {
         }
     }
 
+    /// Whether it is worth trying again soon.
+    fn is_for_now(status: StatusCode) -> bool {
+        matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        )
+    }
+
     pub(crate) fn proxy_status(&self) -> HeaderValue {
         let value = ProxyStatus {
             error: self.error,
@@ -147,10 +174,10 @@ impl Refusal {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
         headers.insert(PROXY_STATUS, proxy_status);
-        if self.answer == Answer::QueueFull || self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if Self::is_for_now(self.status) {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        if self.error == ProxyError::HttpRequestError {
+        if self.answer == Answer::InvalidRequest {
             // What follows on this connection cannot be trusted to be a request.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -161,6 +188,7 @@ impl Refusal {
         let code = match self.answer {
             Answer::Timeout => GRPC_DEADLINE_EXCEEDED,
             Answer::InvalidRequest | Answer::InternalError => GRPC_INTERNAL,
+            Answer::NoRoute => GRPC_UNIMPLEMENTED,
             _ => GRPC_UNAVAILABLE,
         };
         let mut response = Response::new(ResponseBody::local(Bytes::new()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use plimsoll_balance::Balancer;
 use plimsoll_meter::ConcurrencyMeter;
+use plimsoll_wire::orca::ReportError;
 
 use crate::config::TimeLimits;
 use crate::stats::{StatsView, WorkerStats};
@@ -94,6 +95,10 @@ pub struct ServiceView {
     pub retries: [u64; RetryReason::ALL.len()],
     /// Retries that were wanted and not made, in the order of [`NoRetry::ALL`].
     pub not_retried: [u64; NoRetry::ALL.len()],
+    /// Load reports of endpoints that were taken.
+    pub reports_taken: u64,
+    /// Load reports that were ignored, in the order of [`ReportError::index`].
+    pub reports_rejected: [u64; ReportError::COUNT],
 }
 
 /// What outlives a change of the settings.
@@ -103,6 +108,8 @@ struct Measures {
     workers: Box<[WorkerStats]>,
     retries: [AtomicU64; RetryReason::ALL.len()],
     not_retried: [AtomicU64; NoRetry::ALL.len()],
+    reports_taken: AtomicU64,
+    reports_rejected: [AtomicU64; ReportError::COUNT],
 }
 
 // === impl RefusalStatus ===
@@ -171,6 +178,8 @@ impl Service {
                 workers: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
                 retries: Default::default(),
                 not_retried: Default::default(),
+                reports_taken: AtomicU64::new(0),
+                reports_rejected: Default::default(),
             }),
         }
     }
@@ -219,6 +228,8 @@ impl Service {
             requests: StatsView::of(&self.measures.workers),
             retries: self.measures.retries.each_ref().map(load),
             not_retried: self.measures.not_retried.each_ref().map(load),
+            reports_taken: load(&self.measures.reports_taken),
+            reports_rejected: self.measures.reports_rejected.each_ref().map(load),
         }
     }
 
@@ -238,5 +249,13 @@ impl Service {
 
     pub(crate) fn count_no_retry(&self, reason: NoRetry) {
         self.measures.not_retried[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_report(&self, refused: Option<ReportError>) {
+        let counter = match refused {
+            None => &self.measures.reports_taken,
+            Some(why) => &self.measures.reports_rejected[why.index()],
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }

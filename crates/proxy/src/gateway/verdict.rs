@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use plimsoll_balance::{FailureKind, Outcome, Pick};
+use plimsoll_balance::{FailureKind, LoadReport, Outcome, Pick};
 use plimsoll_meter::Tick;
-use plimsoll_wire::ProxyError;
+use plimsoll_wire::{ProxyError, grpc_status};
 
 use crate::forward::NoAnswer;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static(grpc_status::HEADER);
 
 /// A request at an endpoint, and what is known of how it goes.
 ///
@@ -48,6 +48,11 @@ impl Picked {
     /// The answer's latency is taken to here.
     pub(crate) fn head_received(&mut self, now: Tick) {
         self.pick.head_received(now);
+    }
+
+    /// The endpoint has said how loaded it is.
+    pub(crate) fn report(&mut self, now: Tick, report: &LoadReport) {
+        self.pick.report(now, report);
     }
 
     /// The trailers of the answer are there.
@@ -96,9 +101,8 @@ fn outcome_of_head(status: StatusCode, headers: &HeaderMap, grpc: bool) -> Outco
 
 /// The outcome that `grpc-status` stands for.
 fn grpc_outcome(headers: &HeaderMap) -> Option<Outcome> {
-    let code = headers.get(GRPC_STATUS)?;
-    let code = code.to_str().ok().and_then(|code| code.parse().ok());
-    Some(Outcome::from_grpc_code(code.unwrap_or(u32::MAX)))
+    let code = grpc_status::read(headers.get(GRPC_STATUS)?.as_bytes());
+    Some(Outcome::from_grpc_code(code))
 }
 
 /// `Retry-After` in seconds. A date needs the time of day, which the path does not read.
@@ -131,9 +135,12 @@ impl NoAnswer {
 pub(crate) fn outcome_of_error(error: ProxyError) -> Outcome {
     use ProxyError as Error;
     Outcome::Failure(match error {
-        Error::DestinationUnavailable | Error::ConnectionRefused | Error::ConnectionTimeout => {
-            FailureKind::Connect
-        }
+        Error::DestinationUnavailable
+        | Error::ConnectionRefused
+        | Error::ConnectionTimeout
+        | Error::TlsProtocolError
+        | Error::TlsCertificateError
+        | Error::TlsAlertReceived => FailureKind::Connect,
         Error::ConnectionTerminated | Error::HttpResponseIncomplete => FailureKind::Reset,
         Error::HttpResponseTimeout
         | Error::ConnectionReadTimeout
@@ -198,9 +205,12 @@ mod tests {
                 panic!("{error:?} is a failure");
             };
             let expected = match error.as_str() {
-                "destination_unavailable" | "connection_refused" | "connection_timeout" => {
-                    FailureKind::Connect
-                }
+                "destination_unavailable"
+                | "connection_refused"
+                | "connection_timeout"
+                | "tls_protocol_error"
+                | "tls_certificate_error"
+                | "tls_alert_received" => FailureKind::Connect,
                 "connection_terminated" | "http_response_incomplete" => FailureKind::Reset,
                 "http_response_timeout"
                 | "connection_read_timeout"

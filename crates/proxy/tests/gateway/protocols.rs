@@ -1,7 +1,10 @@
 //! HTTP/1 and HTTP/2 on either side, gRPC's trailers, and switches of protocol.
 
+use std::net::SocketAddr;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use plimsoll_proxy::{RetryReason, ServiceSettings, UpstreamProtocol};
+use plimsoll_wire::orca::ReportError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Endpoint, GET, OK, Setup, answer, eventually, head, in_turn, request, soon};
@@ -259,4 +262,46 @@ async fn both_versions_share_a_port_and_a_service() {
         setup.view().requests.requests_total() == 10
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_endpoints_say_of_their_load_is_heard_and_passed_on() {
+    let head = "HTTP/1.1 200 OK\r\nendpoint-load-metrics: TEXT cpu_utilization=0.5\r\ncontent-length: 2\r\n\r\nok";
+    let plain = Endpoint::answering(head).await;
+    let setup = Setup::new(in_turn(), ServiceSettings::default(), &[plain.address]);
+    let answer = setup.ask(GET).await;
+    assert!(
+        answer
+            .head
+            .contains("endpoint-load-metrics: text cpu_utilization=0.5\r\n")
+    );
+    let cpu = |endpoint: SocketAddr, setup: &Setup| {
+        let report = setup.endpoint(endpoint).report;
+        report.and_then(|(report, _)| report.cpu_utilization)
+    };
+    assert_eq!(cpu(plain.address, &setup), Some(0.5));
+    assert_eq!(setup.view().reports_taken, 1);
+
+    let trailing = http2::endpoint(Script {
+        trailers: map(&[("grpc-status", "0"), ("cpu_usage", "250")]),
+        ..Script::default()
+    })
+    .await;
+    let setup = Setup::new(in_turn(), ServiceSettings::default(), &[trailing.address]);
+    let client = http2::client(setup.address).await;
+    assert_eq!(
+        ask(&client, grpc(), "message").await.trailers["cpu_usage"],
+        "250"
+    );
+    setup.at_rest().await;
+    assert_eq!(cpu(trailing.address, &setup), Some(0.25));
+
+    let lying = "HTTP/1.1 200 OK\r\nendpoint-load-metrics: TEXT cpu_utilization=-1\r\ncontent-length: 2\r\n\r\nok";
+    let lying = Endpoint::answering(lying).await;
+    let setup = Setup::new(in_turn(), ServiceSettings::default(), &[lying.address]);
+    assert_eq!(setup.ask(GET).await.status, 200);
+    assert_eq!(cpu(lying.address, &setup), None);
+    let view = setup.view();
+    assert_eq!(view.reports_taken, 0);
+    assert_eq!(view.reports_rejected[ReportError::Negative.index()], 1);
 }

@@ -155,9 +155,9 @@ async fn who_waits_longest_is_served_first_and_no_slot_stays_empty() {
 
 #[tokio::test]
 async fn what_finds_the_queue_full_is_refused_at_once() {
-    for (refusal, status) in [
-        (RefusalStatus::ServiceUnavailable, 503),
-        (RefusalStatus::TooManyRequests, 429),
+    for (refusal, status, counted) in [
+        (RefusalStatus::ServiceUnavailable, 503, Answer::QueueFull),
+        (RefusalStatus::TooManyRequests, 429, Answer::QueueFull429),
     ] {
         let only = held().await;
         let settings = ServiceSettings {
@@ -190,10 +190,7 @@ async fn what_finds_the_queue_full_is_refused_at_once() {
         assert!(refused.body.contains("queue is full"), "{}", refused.body);
         only.go.add_permits(2);
         assert_eq!(soon("answers", clients.join_all()).await, [200, 200]);
-        eventually("counted", || {
-            setup.view().requests.requests(Answer::QueueFull) == 1
-        })
-        .await;
+        eventually("counted", || setup.view().requests.requests(counted) == 1).await;
     }
 }
 
@@ -211,6 +208,10 @@ async fn who_waits_too_long_is_told_so() {
     let late = setup.ask(GET).await;
     assert_eq!(late.status, 503);
     assert!(late.body.contains("waited too long"), "{}", late.body);
+    eventually("counted", || {
+        setup.view().requests.requests(Answer::QueueTimeout) == 1
+    })
+    .await;
     only.go.add_permits(1);
     assert_eq!(soon("the first", first).await.unwrap(), 200);
     setup.at_rest().await;
