@@ -168,7 +168,8 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
             } else {
                 connection.serve_http1(prefix).await;
             }
-        } else {
+        }
+        if connection.may_end() {
             connection.close_notify();
         }
     }
@@ -346,7 +347,7 @@ impl ClientConnection {
                         unread
                     };
                     if prefix.is_empty() && !self.readable().await {
-                        return self.close_notify();
+                        return;
                     }
                 }
                 (Stopped::Completed { unread }, Some(tunnel)) => {
@@ -355,12 +356,7 @@ impl ClientConnection {
                 _ if self.unread.get() && !self.abandoned.get() => {
                     return Box::pin(self.linger()).await;
                 }
-                _ => {
-                    if self.may_end() {
-                        self.close_notify();
-                    }
-                    return;
-                }
+                _ => return,
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::body::RequestBody;
 use crate::headers;
 use crate::refusal::Refusal;
-use crate::tls;
+use crate::tls::TlsFailure;
 use crate::upstream::{ConnectError, Lease, Pool, StreamGuard};
 use crate::worker::Worker;
 
@@ -113,7 +113,7 @@ fn no_answer(cause: &hyper::Error) -> NoAnswer {
 }
 
 fn refusal(cause: &hyper::Error) -> Refusal {
-    let (word, text) = if let Some(word) = tls::word_of(cause) {
+    let (word, text) = if let Some(word) = TlsFailure::word_of(cause) {
         (word, format!("TLS with the application failed: {cause}"))
     } else if cause.is_parse_too_large() {
         (

@@ -16,7 +16,7 @@ use rustls::crypto::{CryptoProvider, ring};
 
 pub use client::{ClientTls, ClientTlsConfig, Trust};
 pub use error::TlsError;
-pub(crate) use failure::word_of;
+pub(crate) use failure::TlsFailure;
 pub use identity::Identity;
 pub use server::ServerTls;
 
@@ -25,6 +25,9 @@ pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// HTTP/1.1 in ALPN (RFC 7301 section 6).
 pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// HTTP/1.0 in ALPN: some clients that are told to speak it offer nothing else.
+pub(crate) const ALPN_HTTP1_0: &[u8] = b"http/1.0";
 
 /// The one implementation of ciphers: *ring*. It needs neither a C library of the system nor cmake to build.
 fn provider() -> Arc<CryptoProvider> {

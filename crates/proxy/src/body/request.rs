@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::connection::ClientConnection;
+use crate::tls::TlsFailure;
 use crate::waker;
 
 /// How long the application may think about `Expect: 100-continue` before the body is sent anyway.
@@ -90,6 +91,10 @@ impl BodyLink {
 
 impl ClientFault {
     fn of(cause: &hyper::Error) -> Self {
+        if TlsFailure::word_of(cause).is_some() {
+            // Not its framing is wrong, but what carries it: nobody is there to be told.
+            return Self::Gone;
+        }
         let io = cause
             .source()
             .and_then(|cause| cause.downcast_ref::<io::Error>());

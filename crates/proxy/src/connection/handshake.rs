@@ -11,7 +11,7 @@ use tokio::io::ReadBuf;
 use crate::config::HEAD_TIME_MAX;
 use crate::connection::{ClientConnection, Farewell};
 use crate::io::{PlainStream, SharedStream, TlsStream};
-use crate::tls::{ALPN_HTTP1, ALPN_HTTP2, ServerTls};
+use crate::tls::{ALPN_HTTP1, ALPN_HTTP1_0, ALPN_HTTP2, ServerTls};
 
 /// How long a handshake may take once it has begun.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ impl ClientConnection {
             Ok(stream) => {
                 let agreed = match stream.protocol().as_deref() {
                     Some(ALPN_HTTP2) => Agreed::Http2,
-                    Some(ALPN_HTTP1) => Agreed::Http1,
+                    Some(ALPN_HTTP1 | ALPN_HTTP1_0) => Agreed::Http1,
                     _ => Agreed::Nothing,
                 };
                 self.socket.replace(SharedStream::Tls(stream));

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::io::PlainStream;
+use crate::tls::TlsFailure;
 
 /// One look at an idle connection, in bytes.
 const LOOK_BYTES: usize = 4 * 1024;
@@ -92,7 +93,9 @@ impl TlsStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.lock()).poll_read(cx, buf)
+        Pin::new(&mut *self.0.lock())
+            .poll_read(cx, buf)
+            .map_err(TlsFailure::mark)
     }
 
     /// Reads without taking.
@@ -163,7 +166,10 @@ fn take_in<D: SideData>(
             return Ok(false);
         }
         while !arrived.is_empty() {
-            session.read_tls(&mut arrived)?;
+            if session.read_tls(&mut arrived)? == 0 {
+                // What follows the goodbye is ignored.
+                return Ok(false);
+            }
             session.process_new_packets().map_err(io::Error::other)?;
         }
     }

@@ -113,11 +113,7 @@ fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
     for (index, certificate) in pem::certificates(path)?.into_iter().enumerate() {
         roots
             .add(certificate)
-            .map_err(|cause| TlsError::UnusableCertificate {
-                path: path.to_owned(),
-                number: index + 1,
-                cause: cause.to_string(),
-            })?;
+            .map_err(|cause| TlsError::certificate(path, index + 1, &cause))?;
     }
     Ok(roots)
 }

@@ -1,7 +1,7 @@
 //! What can be wrong with the files and names that TLS is configured with.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::tls::pem::PEM_BYTES_MAX;
 
@@ -105,6 +105,19 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// What is wrong with a certificate of our own files. The TLS library calls all certificates the peer's.
+    pub(super) fn certificate(path: &Path, number: usize, cause: &rustls::Error) -> Self {
+        let cause = match cause {
+            rustls::Error::InvalidCertificate(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        Self::UnusableCertificate {
+            path: path.to_owned(),
+            number,
+            cause,
+        }
+    }
+
     #[expect(
         clippy::needless_pass_by_value,
         reason = "it is given to map_err as it is"

@@ -48,13 +48,7 @@ impl Identity {
                     chain: chain.to_owned(),
                 });
             }
-            Err(cause) => {
-                return Err(TlsError::UnusableCertificate {
-                    path: chain.to_owned(),
-                    number: 1,
-                    cause: cause.to_string(),
-                });
-            }
+            Err(cause) => return Err(TlsError::certificate(chain, 1, &cause)),
         }
         Ok(Self {
             certified: Arc::new(certified),

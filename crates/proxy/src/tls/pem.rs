@@ -48,7 +48,10 @@ fn no_key(path: &Path, text: &[u8]) -> TlsError {
 fn damaged(path: &Path, cause: &pem::Error) -> TlsError {
     let cause = match cause {
         pem::Error::MissingSectionEnd { end_marker } => {
-            format!("`{}` is missing", String::from_utf8_lossy(end_marker))
+            format!(
+                "`-----END {}-----` is missing",
+                String::from_utf8_lossy(end_marker)
+            )
         }
         pem::Error::IllegalSectionStart { line } => {
             format!("`{}` begins no block", String::from_utf8_lossy(line))

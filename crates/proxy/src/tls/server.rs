@@ -8,9 +8,9 @@ use rustls::crypto::ring::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::tls::{ALPN_HTTP1, ALPN_HTTP2, Identity, TlsError, provider};
+use crate::tls::{ALPN_HTTP1, ALPN_HTTP1_0, ALPN_HTTP2, Identity, TlsError, provider};
 
-/// TLS 1.2 and 1.3 towards clients, with HTTP/2 and HTTP/1.1 by ALPN.
+/// TLS 1.2 and 1.3 towards clients, with HTTP/2 and HTTP/1 by ALPN.
 ///
 /// The certificate can be replaced while connections are open: handshakes that begin afterwards use the new
 /// one, and nothing else changes. Clients may resume sessions for 12 hours by tickets, which are encrypted with
@@ -54,7 +54,9 @@ impl ServerTls {
             .map_err(TlsError::setup)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Current>::clone(&current));
-        config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+        config.alpn_protocols = [ALPN_HTTP2, ALPN_HTTP1, ALPN_HTTP1_0]
+            .map(<[u8]>::to_vec)
+            .into();
         config.ticketer = Ticketer::new().map_err(TlsError::setup)?;
         Ok(Self {
             config: Arc::new(config),

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::config::CONNECT_TIME_MAX;
 use crate::io::{PlainStream, SharedStream, TlsStream};
-use crate::tls::{self, ALPN_HTTP2, ClientTls};
+use crate::tls::{ALPN_HTTP2, ClientTls, TlsFailure};
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ impl ConnectError {
             Self::Timeout { .. } => ProxyError::ConnectionTimeout,
             Self::Handshake { .. } => ProxyError::ConnectionTerminated,
             Self::Tls { cause, .. } => {
-                tls::word_of(cause).unwrap_or(ProxyError::ConnectionTerminated)
+                TlsFailure::word_of(cause).unwrap_or(ProxyError::ConnectionTerminated)
             }
             Self::NoHttp2 { .. } => ProxyError::TlsProtocolError,
         }

@@ -1,0 +1,210 @@
+//! Applications, clients and a sidecar between them.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use plimsoll_proxy::{ClientTls, Running, ServerTls, Sidecar, SidecarConfig, TimeLimits};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::authority::{Authority, Issued};
+
+/// What takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// Looks again and again until `look` sees what it waits for.
+pub(crate) async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
+    soon(what, async {
+        while !look() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// An application that does `serve` with each connection.
+pub(crate) async fn app<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // What follows an answer must not wait until the answer is acknowledged.
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(serve(stream));
+        }
+    });
+    address
+}
+
+/// An application with TLS that does `serve` with each connection whose handshake succeeds.
+pub(crate) async fn tls_app<F>(
+    config: rustls::ServerConfig,
+    serve: impl Fn(server::TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    app(move |stream| {
+        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                serve(stream).await;
+            }
+        }
+    })
+    .await
+}
+
+/// Answers each request with `answer`.
+pub(crate) async fn answer_each(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &str,
+    served: Arc<AtomicUsize>,
+) {
+    while !head(&mut stream).await.is_empty() {
+        served.fetch_add(1, Ordering::SeqCst);
+        if stream.write_all(answer.as_bytes()).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An application without TLS that says "ok".
+pub(crate) async fn ok_app() -> SocketAddr {
+    app(|stream| answer_each(stream, OK, Arc::default())).await
+}
+
+/// An HTTP/2 connection of an application that sends every body back, with the scheme of the request.
+pub(crate) async fn echo_http2(stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        tokio::spawn(async move {
+            let scheme = request.uri().scheme_str().unwrap_or("none").to_owned();
+            let response = http::Response::builder().header("x-scheme", scheme);
+            let response = response.body(()).unwrap();
+            let mut answer = respond.send_response(response, false).unwrap();
+            let mut body = request.into_body();
+            while let Some(part) = body.data().await {
+                let part = part.unwrap();
+                body.flow_control().release_capacity(part.len()).unwrap();
+                answer.send_data(part, false).unwrap();
+            }
+            answer.send_data(Bytes::new(), true).unwrap();
+        });
+    }
+}
+
+/// The next head, read byte by byte; empty at the end.
+pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return String::new(),
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+pub(crate) fn config(app: SocketAddr) -> SidecarConfig {
+    SidecarConfig {
+        app,
+        listen: LOOPBACK,
+        concurrency: 0,
+        queue_depth: None,
+        limits: TimeLimits::default(),
+        workers: NonZeroUsize::MIN,
+        connections_max: 1_000,
+        tls: None,
+        app_tls: None,
+    }
+}
+
+/// Towards clients with the certificate `issued`.
+pub(crate) fn with_tls(app: SocketAddr, issued: &Issued) -> SidecarConfig {
+    SidecarConfig {
+        tls: Some(Arc::new(ServerTls::new(&issued.identity()).unwrap())),
+        ..config(app)
+    }
+}
+
+/// Towards the application.
+pub(crate) fn with_app_tls(app: SocketAddr, tls: ClientTls) -> SidecarConfig {
+    SidecarConfig {
+        app_tls: Some(Arc::new(tls)),
+        ..config(app)
+    }
+}
+
+pub(crate) fn start(config: &SidecarConfig) -> (Running, SocketAddr) {
+    let sidecar = Sidecar::bind(config).unwrap();
+    let address = sidecar.local_addr().unwrap();
+    (sidecar.start().unwrap(), address)
+}
+
+/// A sidecar with TLS, a client's authority, and an application that says "ok".
+pub(crate) async fn tls_sidecar() -> (Running, SocketAddr, Authority) {
+    let authority = Authority::new();
+    let (running, address) = start(&with_tls(ok_app().await, &authority.issue(&["a"])));
+    (running, address, authority)
+}
+
+pub(crate) async fn connect(to: SocketAddr) -> TcpStream {
+    soon("connect", TcpStream::connect(to)).await.unwrap()
+}
+
+/// A connection to the server `a` at `to`.
+pub(crate) async fn tls_connect(
+    to: SocketAddr,
+    config: impl Into<Arc<ClientConfig>>,
+) -> client::TlsStream<TcpStream> {
+    let connector = TlsConnector::from(config.into());
+    let name = ServerName::try_from("a").unwrap();
+    let handshake = connector.connect(name, connect(to).await);
+    soon("handshake", handshake).await.unwrap()
+}
+
+/// Sends [`GET`] and reads "ok".
+pub(crate) async fn get_ok(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let status = soon("head", head(stream)).await;
+    assert!(status.starts_with("HTTP/1.1 200"), "{status:?}");
+    let mut body = [0; 2];
+    soon("body", stream.read_exact(&mut body)).await.unwrap();
+    assert_eq!(&body, b"ok");
+}
+
+pub(crate) async fn http2_client(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> h2::client::SendRequest<Bytes> {
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}

@@ -1,0 +1,16 @@
+//! TLS on both sides: real sockets, real certificates, and programs that others wrote.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "in a test, a failure is a failed test, in its helpers too"
+)]
+
+mod authority;
+mod clients;
+mod ends;
+mod files;
+mod harness;
+mod programs;
+mod tunnels;
+mod upstreams;
