@@ -30,7 +30,36 @@ pub(crate) struct Readings {
     stats: Stats,
     meter: Arc<ConcurrencyMeter>,
     breaker: Option<Breaker>,
-    ready: Arc<AtomicBool>,
+    ready: Ready,
+}
+
+/// Whether `/readyz` says yes.
+#[derive(Debug, Clone)]
+pub(crate) struct Ready(Arc<AtomicBool>);
+
+impl Ready {
+    /// Yes, for now.
+    pub(crate) fn yes() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// From now on `/readyz` says no.
+    pub(crate) fn no_longer(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The answer to `/readyz`.
+    pub(crate) fn answer(&self) -> Response {
+        if self.is_ready() {
+            "ready\n".into_response()
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+        }
+    }
 }
 
 impl Readings {
@@ -41,13 +70,13 @@ impl Readings {
             stats: running.stats(),
             meter: Arc::clone(running.meter()),
             breaker: running.breaker().cloned(),
-            ready: Arc::new(AtomicBool::new(true)),
+            ready: Ready::yes(),
         }
     }
 
     /// From now on `/readyz` says no.
     pub(crate) fn not_ready(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+        self.ready.no_longer();
     }
 
     fn render(&self, format: plimsoll_wire::Format) -> Vec<u8> {
@@ -76,7 +105,7 @@ fn limit_sample(breaker: &Breaker) -> LimitSample {
     }
 }
 
-fn histogram(snapshot: &HistogramSnapshot) -> HistogramView<'_> {
+pub(crate) fn histogram(snapshot: &HistogramSnapshot) -> HistogramView<'_> {
     HistogramView::new(snapshot.bounds(), snapshot.cumulative(), snapshot.sum())
         .expect("a snapshot's bounds rise and its counts never fall")
 }
@@ -115,7 +144,8 @@ async fn metrics(State(readings): State<Readings>, headers: HeaderMap) -> Respon
         .into_response()
 }
 
-async fn only_get() -> Response {
+/// What a method that does nothing at `/metrics` gets.
+pub(crate) async fn only_get() -> Response {
     (
         StatusCode::METHOD_NOT_ALLOWED,
         [(ALLOW, "GET, HEAD, POST")],
@@ -125,9 +155,5 @@ async fn only_get() -> Response {
 }
 
 async fn readyz(State(readings): State<Readings>) -> Response {
-    if readings.ready.load(Ordering::Relaxed) {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
-    }
+    readings.ready.answer()
 }

@@ -1,8 +1,9 @@
 //! The command line. Nothing here opens a port: a mistake is told before anything has begun.
 
 mod demo;
+mod gateway;
 mod sidecar;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,7 +13,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub(crate) use demo::DemoSettings;
-pub(crate) use sidecar::{LogFormat, SidecarSettings};
+pub(crate) use gateway::GatewaySettings;
+pub(crate) use sidecar::{LogFormat, SidecarSettings, WORKERS_MAX};
 
 /// `EX_USAGE` of sysexits.h: the command was used wrongly.
 const EXIT_USAGE: u8 = 64;
@@ -22,15 +24,13 @@ const EXIT_RUNTIME: u8 = 1;
 
 /// What the command line asks for.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one in the life of the process"
-)]
 pub(crate) enum Action {
     /// Show a text and end.
     Print(String),
     /// Run the demonstration.
     Demo(DemoSettings),
+    /// Run the gateway.
+    Gateway(GatewaySettings),
     /// Run the sidecar.
     Sidecar(SidecarSettings),
 }
@@ -51,7 +51,8 @@ pub(crate) enum Fault {
     about = "Measures the load of every request exactly, and holds each instance to what it can carry.",
     after_help = "Start here:\n  \
         plimsoll demo                           see it at work, with nothing to set up\n  \
-        plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service",
+        plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service\n  \
+        plimsoll gateway --upstream HOST:PORT   spread requests over many of them",
     disable_help_subcommand = true,
     max_term_width = 80
 )]
@@ -61,12 +62,9 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one in the life of the process"
-)]
 enum Command {
     Demo(demo::DemoArgs),
+    Gateway(gateway::GatewayArgs),
     Sidecar(sidecar::SidecarArgs),
 }
 
@@ -87,6 +85,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
     match cli.command {
         None => Ok(Action::Print(overview())),
         Some(Command::Demo(arguments)) => Ok(Action::Demo(arguments.resolve())),
+        Some(Command::Gateway(arguments)) => arguments
+            .resolve()
+            .map(Action::Gateway)
+            .map_err(Fault::Usage),
         Some(Command::Sidecar(arguments)) => arguments
             .resolve()
             .map(Action::Sidecar)

@@ -11,7 +11,6 @@
 mod app;
 mod backstage;
 mod chart;
-mod dice;
 mod line;
 mod load;
 mod numbers;

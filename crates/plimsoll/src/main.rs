@@ -1,32 +1,7 @@
-//! The program: command line, configuration, composition, admin server.
-//!
-//! What it composes lives in the other crates: `plimsoll-proxy` carries requests, `plimsoll-meter` measures
-//! them, `plimsoll-limit` holds them, `plimsoll-wire` writes what others read.
-
-mod admin;
-mod cli;
-mod demo;
-mod logs;
-mod memory;
-mod report;
-mod sidecar;
-mod signals;
+//! The program `plimsoll`. Everything is in the library of the same name, where tests and fuzzers reach it.
 
 use std::process::ExitCode;
 
-use crate::cli::{Action, Fault};
-
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => fault.report(),
-    }
-}
-
-fn run(action: Action) -> Result<(), Fault> {
-    match action {
-        Action::Print(text) => cli::print(&text),
-        Action::Demo(settings) => demo::run(&settings),
-        Action::Sidecar(settings) => sidecar::run(settings),
-    }
+    plimsoll::main()
 }

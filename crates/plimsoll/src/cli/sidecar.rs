@@ -179,9 +179,9 @@ pub(crate) struct SidecarSettings {
 }
 
 /// More threads than this help nobody.
-const WORKERS_MAX: usize = 256;
+pub(crate) const WORKERS_MAX: usize = 256;
 
-fn workers(text: &str) -> Result<NonZeroUsize, String> {
+pub(crate) fn workers(text: &str) -> Result<NonZeroUsize, String> {
     let accepted = format!("write a number from 1 to {WORKERS_MAX}");
     let workers: NonZeroUsize = text.parse().map_err(|_| accepted.clone())?;
     if workers.get() > WORKERS_MAX {

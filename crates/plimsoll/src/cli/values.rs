@@ -23,7 +23,44 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The longest time that can be asked for. Far from the end of any clock.
-const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A length of time as it is read: `1m 30s`, `250ms`, `0s`.
+pub(crate) fn written(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// A share of a whole: `10%`, `0%`, `12.5%`.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let accepted = "write a share from 0% to 100%, such as 10%";
+    let number = text.trim().strip_suffix('%').ok_or(accepted)?;
+    let percent: f64 = number.trim().parse().map_err(|_| accepted)?;
+    // A range does not contain what is not a number.
+    if (0.0..=100.0).contains(&percent) {
+        Ok(percent / 100.0)
+    } else {
+        Err(accepted.to_owned())
+    }
+}
+
+/// A number of bytes: `65536`, `64KiB`, `16 MiB`, `1GiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let (number, unit) = text.split_at(text.len() - digits.len());
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(BYTES.to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| BYTES)?;
+    number.checked_mul(factor).ok_or_else(|| BYTES.to_owned())
+}
+
+/// How numbers of bytes are written.
+const BYTES: &str = "write a number of bytes, such as 65536, 64KiB, 16MiB or 1GiB";
 
 /// An address to connect to: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, or a port on this machine.
 pub(crate) fn target(text: &str) -> Result<SocketAddr, String> {
@@ -96,6 +133,41 @@ mod tests {
             "400days",
         ] {
             assert!(limit(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_read() {
+        for (text, expected) in [("10%", 0.1), ("0%", 0.0), ("100%", 1.0), (" 12.5 %", 0.125)] {
+            assert_eq!(share(text), Ok(expected), "{text}");
+        }
+        for text in ["", "%", "10", "0.1", "-1%", "101%", "NaN%", "inf%", "ten%"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read() {
+        for (text, expected) in [
+            ("0", 0),
+            ("65536", 65_536),
+            ("1B", 1),
+            ("64KiB", 65_536),
+            ("16 MiB", 16 << 20),
+            ("1GiB", 1 << 30),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "KiB",
+            "1KB",
+            "1.5MiB",
+            "-1",
+            "99999999999999999999",
+            "18446744073709551615KiB",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 

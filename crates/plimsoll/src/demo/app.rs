@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use tokio::net::TcpListener;
 
-use crate::demo::dice::Dice;
+use crate::dice::Dice;
 
 /// The shortest time an answer takes.
 const TIME_MIN: Duration = Duration::from_millis(20);

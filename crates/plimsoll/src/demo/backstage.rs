@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::demo::app::{self, Busy};
-use crate::demo::dice::Dice;
 use crate::demo::load::Load;
+use crate::dice::Dice;
 
 /// What seeds the times of the app.
 const SEED_APP: u64 = 1876;

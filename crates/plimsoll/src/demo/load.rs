@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::demo::dice::Dice;
 use crate::demo::wave;
+use crate::dice::Dice;
 
 /// Arrivals further behind than this are let go: after a pause of the whole process there is no flood.
 const LAG_MAX: Duration = Duration::from_millis(500);

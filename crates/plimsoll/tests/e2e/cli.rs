@@ -228,6 +228,8 @@ async fn a_port_in_use_is_told_in_one_line_with_exit_code_1() {
 async fn help_fits_on_a_terminal_of_80_columns() {
     for (name, arguments) in [
         ("overview", &["--help"][..]),
+        ("gateway", &["gateway", "--help"]),
+        ("gateway_short", &["gateway", "-h"]),
         ("sidecar", &["sidecar", "--help"]),
         ("sidecar_short", &["sidecar", "-h"]),
     ] {

@@ -1,5 +1,6 @@
 //! TLS towards upstreams.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::tls::{ALPN_HTTP1, ALPN_HTTP2, Identity, TlsError, pem, provider};
 
@@ -82,6 +86,20 @@ impl ClientTls {
             http2: Arc::new(http2),
             server_name,
         })
+    }
+
+    /// Encrypts a connection of the caller's own, such as that of a health check, to speak HTTP/2 or HTTP/1.1 on it.
+    ///
+    /// # Errors
+    /// Whatever the handshake fails of, a certificate that is not accepted among it.
+    pub async fn connect(
+        &self,
+        stream: TcpStream,
+        http2: bool,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = self.name_of(stream.peer_addr()?.ip());
+        let config = if http2 { self.http2() } else { self.http1() };
+        TlsConnector::from(config).connect(name, stream).await
     }
 
     /// For a connection that will speak HTTP/1.1.

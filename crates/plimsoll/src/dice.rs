@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): a counter and a
 /// function that mixes its bits. So one atomic addition is all the state there is.
 ///
-/// Good enough for times and gaps; a crate for random numbers would be larger than the demonstration.
+/// Good enough for times and gaps; a crate for random numbers would be larger than all that needs them.
 #[derive(Debug)]
 pub(crate) struct Dice(AtomicU64);
 
@@ -19,7 +19,7 @@ impl Dice {
     }
 
     /// The next 64 bits.
-    fn bits(&self) -> u64 {
+    pub(crate) fn bits(&self) -> u64 {
         let mut bits = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

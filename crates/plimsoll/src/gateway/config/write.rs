@@ -1,0 +1,195 @@
+//! Writing a plan as a configuration file that says everything: what `--check` shows.
+//!
+//! What is written can be read again and gives the same plan.
+
+use std::fmt::{self, Display, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::{LogFormat, values};
+use crate::gateway::plan::{
+    DnsPlan, Family, HealthPlan, PROTOCOLS, PemPair, Plan, ProcessPlan, RoutePlan, ServicePlan,
+    UpstreamTlsPlan,
+};
+
+/// A string with quotes, as TOML has it.
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for letter in self.0.chars() {
+            match letter {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                letter if letter.is_control() => write!(f, "\\u{:04X}", u32::from(letter))?,
+                letter => f.write_char(letter)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// Writes lines `key = value`.
+struct Lines(String);
+
+impl Lines {
+    fn table(&mut self, name: &str) {
+        self.0.push_str(&format!("\n[{name}]\n"));
+    }
+
+    fn bare(&mut self, key: &str, value: impl Display) {
+        self.0.push_str(&format!("{key} = {value}\n"));
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.bare(key, Quoted(&value.to_string()));
+    }
+
+    fn duration(&mut self, key: &str, value: Duration) {
+        self.text(key, values::written(value));
+    }
+
+    fn limit(&mut self, key: &str, value: Option<Duration>) {
+        self.duration(key, value.unwrap_or_default());
+    }
+
+    fn path(&mut self, key: &str, value: &Path) {
+        self.text(key, value.display());
+    }
+
+    fn share(&mut self, key: &str, value: f64) {
+        self.text(key, format_args!("{}%", value * 100.0));
+    }
+
+    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+        let values: Vec<_> = values.map(|value| Quoted(&value).to_string()).collect();
+        self.bare(key, format_args!("[{}]", values.join(", ")));
+    }
+
+    fn pair(&mut self, pair: &PemPair) {
+        self.path("cert", &pair.cert);
+        self.path("key", &pair.key);
+    }
+}
+
+impl Plan {
+    /// As a configuration file.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut lines = Lines(String::new());
+        process(&mut lines, &self.process);
+        for plan in &self.services {
+            service(&mut lines, plan);
+        }
+        lines.0
+    }
+}
+
+fn process(lines: &mut Lines, plan: &ProcessPlan) {
+    lines.text("listen", plan.listen);
+    lines.text("admin", plan.admin);
+    lines.bare("workers", plan.workers);
+    lines.duration("drain-quiet", plan.drain_quiet);
+    lines.text(
+        "log-format",
+        match plan.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        },
+    );
+    if let Some(pair) = &plan.tls {
+        lines.table("tls");
+        lines.pair(pair);
+    }
+}
+
+fn service(lines: &mut Lines, plan: &ServicePlan) {
+    // A name may have dots, which would part it.
+    let name = format!("services.{}", Quoted(&plan.name));
+    lines.table(&name);
+    lines.list("upstreams", plan.upstreams.iter().map(ToString::to_string));
+    if let Some(file) = &plan.upstream_file {
+        lines.path("upstream-file", file);
+    }
+    lines.text("policy", &plan.balancer.policy);
+    if let Some(concurrency) = plan.balancer.endpoint_concurrency {
+        lines.bare("endpoint-concurrency", concurrency);
+    }
+    lines.text("protocol", word(plan.protocol, &PROTOCOLS));
+    lines.limit("timeout", plan.limits.total);
+    lines.limit("response-start-timeout", plan.limits.response_start);
+    lines.limit("idle-timeout", plan.limits.idle);
+    lines.limit("per-try-timeout", plan.per_try_timeout);
+    lines.bare("refusal-status", plan.refusal_status);
+    lines.duration("slow-start", plan.balancer.slow_start);
+    lines.duration("retention", plan.balancer.retention);
+    balancing(lines, &name, plan);
+    dns(lines, &name, plan.dns);
+    if let Some(health) = &plan.health {
+        health_check(lines, &name, health);
+    }
+    if let Some(plan) = &plan.tls {
+        tls(lines, &name, plan);
+    }
+    for route in &plan.routes {
+        lines.0.push_str(&format!("\n[[{name}.routes]]\n"));
+        let RoutePlan { hosts, path } = route;
+        lines.list("hosts", hosts.iter().cloned());
+        lines.text("path", path);
+    }
+}
+
+fn balancing(lines: &mut Lines, name: &str, plan: &ServicePlan) {
+    let queue = &plan.balancer.queue;
+    lines.table(&format!("{name}.queue"));
+    lines.bare("depth", queue.depth);
+    lines.text("bytes", queue.bytes_max);
+    lines.duration("age", queue.age_max);
+    let retry = &plan.balancer.retry_budget;
+    lines.table(&format!("{name}.retry"));
+    lines.share("budget", retry.ratio);
+    lines.bare("min-per-second", retry.min_per_second);
+    let ejection = &plan.balancer.ejection;
+    lines.table(&format!("{name}.ejection"));
+    lines.bare("enabled", ejection.enabled);
+    lines.duration("base", ejection.base);
+    lines.duration("max", ejection.max);
+    lines.share("share", ejection.share_max);
+}
+
+fn dns(lines: &mut Lines, name: &str, plan: DnsPlan) {
+    lines.table(&format!("{name}.dns"));
+    lines.duration("refresh", plan.refresh);
+    lines.text("family", word(plan.family, &Family::WORDS));
+}
+
+fn health_check(lines: &mut Lines, name: &str, plan: &HealthPlan) {
+    lines.table(&format!("{name}.health-check"));
+    lines.text("path", &plan.path);
+    if let Some(host) = &plan.host {
+        lines.text("host", host);
+    }
+    lines.duration("interval", plan.interval);
+    lines.duration("timeout", plan.timeout);
+    lines.bare("healthy-after", plan.healthy_after);
+    lines.bare("unhealthy-after", plan.unhealthy_after);
+}
+
+fn tls(lines: &mut Lines, name: &str, plan: &UpstreamTlsPlan) {
+    lines.table(&format!("{name}.tls"));
+    if let Some(name) = &plan.server_name {
+        lines.text("server-name", name);
+    }
+    lines.bare("insecure", plan.insecure);
+    if let Some(ca) = &plan.ca {
+        lines.path("ca", ca);
+    }
+    if let Some(pair) = &plan.client {
+        lines.pair(pair);
+    }
+}
+
+fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -> &'static str {
+    let found = words.iter().find(|(_, other)| *other == value);
+    found.map_or("", |(word, _)| *word)
+}

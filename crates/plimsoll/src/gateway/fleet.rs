@@ -1,0 +1,276 @@
+//! The services at work, and how they become those of another plan without dropping anything.
+//!
+//! A service is known by its name. One that stays keeps its balancer and its counters, and so all that was learned;
+//! one that goes is out of the routes at once, and ends when its last request does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use plimsoll_balance::Balancer;
+use plimsoll_meter::{Clock, Tick};
+use plimsoll_proxy::{
+    HostPattern, MonotonicClock, RefusalStatus, Route, Routes, Service, ServiceSettings,
+};
+
+use super::checks::Checks;
+use super::endpoints::Endpoints;
+use super::inputs::{Inputs, UpstreamTls};
+use super::plan::ServicePlan;
+use super::probe::Probe;
+use super::resolvers::Resolvers;
+use crate::dice::Dice;
+
+/// How often balancers do their housekeeping.
+pub(crate) const ADVANCE_PERIOD: Duration = Duration::from_millis(100);
+
+/// How long the start waits for the first answers of the resolver. Clients wait as long in the backlog of the port.
+pub(crate) const FIRST_ANSWERS_MAX: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the first answers are there.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// All services.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    clock: MonotonicClock,
+    workers: std::num::NonZeroUsize,
+    dice: Arc<Dice>,
+    members: ArcSwap<Vec<Arc<Member>>>,
+    /// Services that no route leads to any more, while requests are still with them.
+    leaving: Mutex<Vec<Arc<Member>>>,
+}
+
+/// One service at work.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) plan: ServicePlan,
+    pub(crate) service: Arc<Service>,
+    pub(crate) balancer: Balancer,
+    pub(crate) endpoints: Arc<Endpoints>,
+    resolvers: Arc<Resolvers>,
+    tls: Option<UpstreamTls>,
+    pub(crate) checks: Option<Arc<Checks>>,
+}
+
+impl Fleet {
+    /// No services yet.
+    pub(crate) fn new(clock: MonotonicClock, workers: std::num::NonZeroUsize, seed: u64) -> Self {
+        Self {
+            clock,
+            workers,
+            dice: Arc::new(Dice::new(seed)),
+            members: ArcSwap::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> MonotonicClock {
+        self.clock
+    }
+
+    /// The services of this moment, in the order of their names.
+    pub(crate) fn members(&self) -> Arc<Vec<Arc<Member>>> {
+        self.members.load_full()
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Option<Arc<Member>> {
+        let members = self.members.load();
+        let found = members.iter().find(|member| member.plan.name == name);
+        found.cloned()
+    }
+
+    /// Makes the services those of `inputs`. Nothing has changed if this fails.
+    pub(crate) fn take_over(&self, inputs: &mut Inputs) -> anyhow::Result<Routes> {
+        let before = self.members.load_full();
+        let mut members = Vec::with_capacity(inputs.plan.services.len());
+        // What can fail comes first.
+        for plan in &inputs.plan.services {
+            let balancer = plan.balancer.clone();
+            balancer
+                .check()
+                .with_context(|| format!("services.{}", plan.name))?;
+        }
+        for plan in &inputs.plan.services {
+            let before = before.iter().find(|member| member.plan.name == plan.name);
+            let tls = inputs.tls.get(&plan.name).cloned();
+            let member = match before {
+                Some(before) => self.changed(before, plan.clone(), tls)?,
+                None => self.begun(plan.clone(), tls)?,
+            };
+            member
+                .endpoints
+                .configure(plan, inputs.lists.remove(&plan.name));
+            member.resolvers.follow(plan.dns);
+            members.push(Arc::new(member));
+        }
+        let routes = routes(&members)?;
+        let stays = |old: &Arc<Member>| {
+            let same = |new: &Arc<Member>| new.plan.name == old.plan.name;
+            members.iter().any(same)
+        };
+        let gone = before.iter().filter(|old| !stays(old)).cloned();
+        self.leaving.lock().extend(gone);
+        self.members.store(Arc::new(members));
+        Ok(routes)
+    }
+
+    /// A service that was not there.
+    fn begun(&self, plan: ServicePlan, tls: Option<UpstreamTls>) -> anyhow::Result<Member> {
+        let mut config = plan.balancer.clone();
+        config.seed = self.dice.bits();
+        let balancer = Balancer::new(config)?;
+        let settings = settings(&plan, tls.as_ref());
+        let service = Service::new(&plan.name, balancer.clone(), settings, self.workers);
+        let endpoints = Endpoints::new(plan.name.clone(), balancer.clone(), self.clock);
+        let endpoints = Arc::new(endpoints);
+        let resolvers = Resolvers::new(Arc::clone(&endpoints), Arc::clone(&self.dice));
+        let mut member = Member {
+            plan,
+            service: Arc::new(service),
+            balancer,
+            endpoints,
+            resolvers: Arc::new(resolvers),
+            tls,
+            checks: None,
+        };
+        member.checks = self.start_checks(&member, None);
+        Ok(member)
+    }
+
+    /// A service that was there, with what is different about it.
+    fn changed(
+        &self,
+        before: &Member,
+        plan: ServicePlan,
+        tls: Option<UpstreamTls>,
+    ) -> anyhow::Result<Member> {
+        // The same files make the same: connections and sessions are worth keeping.
+        let tls = match (&before.tls, tls) {
+            (Some(old), Some(new)) if old.is_as(&new) => Some(old.clone()),
+            (_, tls) => tls,
+        };
+        if before.plan.balancer != plan.balancer {
+            before
+                .balancer
+                .reconfigure(self.clock.now(), plan.balancer.clone())?;
+        }
+        let settings = settings(&plan, tls.as_ref());
+        let service = Arc::new(before.service.with_settings(settings));
+        let checked_alike = before.plan.health == plan.health
+            && before.plan.protocol == plan.protocol
+            && before.tls.as_ref().map(|tls| Arc::as_ptr(&tls.tls))
+                == tls.as_ref().map(|tls| Arc::as_ptr(&tls.tls));
+        let mut member = Member {
+            plan,
+            service,
+            balancer: before.balancer.clone(),
+            endpoints: Arc::clone(&before.endpoints),
+            resolvers: Arc::clone(&before.resolvers),
+            tls,
+            checks: None,
+        };
+        member.checks = if checked_alike {
+            before.checks.clone()
+        } else {
+            self.start_checks(&member, before.checks.as_deref())
+        };
+        Ok(member)
+    }
+
+    fn start_checks(&self, member: &Member, before: Option<&Checks>) -> Option<Arc<Checks>> {
+        let Some(plan) = member.plan.health.clone() else {
+            member.endpoints.trust_all();
+            return None;
+        };
+        let probe = Probe {
+            plan,
+            protocol: member.plan.protocol,
+            tls: member.tls.as_ref().map(|tls| Arc::clone(&tls.tls)),
+        };
+        Some(Arc::new(Checks::start(
+            member,
+            self.clock,
+            probe,
+            self.dice.bits(),
+            before,
+        )))
+    }
+
+    /// Takes over what the files of upstreams say.
+    pub(crate) fn take_lists(&self, inputs: &mut Inputs) {
+        for member in self.members.load().iter() {
+            if let Some(read) = inputs.lists.remove(&member.plan.name) {
+                member.endpoints.list(read);
+                member.resolvers.follow(member.plan.dns);
+            }
+        }
+    }
+
+    /// Does the housekeeping, for as long as it is polled.
+    pub(crate) async fn keep_advancing(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(ADVANCE_PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.advance(self.clock.now());
+        }
+    }
+
+    fn advance(&self, now: Tick) {
+        for member in self.members.load().iter() {
+            member.balancer.advance(now);
+            member.endpoints.expire(now);
+        }
+        let mut leaving = self.leaving.lock();
+        leaving.retain(|member| {
+            member.balancer.advance(now);
+            member.service.meter().in_flight().total > 0
+        });
+    }
+
+    /// Waits until each name has had an answer, good or bad, but not for long.
+    pub(crate) async fn first_answers(&self) {
+        let asked = async {
+            let members = self.members.load_full();
+            while !members
+                .iter()
+                .all(|member| member.endpoints.has_asked_all())
+            {
+                tokio::time::sleep(LOOK_PERIOD).await;
+            }
+        };
+        // Whoever has not answered by then is told in the status, and answers later.
+        let _late = tokio::time::timeout(FIRST_ANSWERS_MAX, asked).await;
+    }
+}
+
+fn routes(members: &[Arc<Member>]) -> anyhow::Result<Routes> {
+    let mut routes = Vec::new();
+    for member in members {
+        for route in &member.plan.routes {
+            let hosts = route.hosts.iter().map(|host| host.parse::<HostPattern>());
+            routes.push(Route {
+                hosts: hosts.collect::<Result<_, _>>()?,
+                path_prefix: route.path.clone(),
+                service: Arc::clone(&member.service),
+            });
+        }
+    }
+    Ok(Routes::new(routes)?)
+}
+
+fn settings(plan: &ServicePlan, tls: Option<&UpstreamTls>) -> ServiceSettings {
+    ServiceSettings {
+        protocol: plan.protocol,
+        tls: tls.map(|tls| Arc::clone(&tls.tls)),
+        limits: plan.limits,
+        per_try_timeout: plan.per_try_timeout,
+        refusal: match plan.refusal_status {
+            429 => RefusalStatus::TooManyRequests,
+            _ => RefusalStatus::ServiceUnavailable,
+        },
+    }
+}

@@ -1,0 +1,157 @@
+//! Everything that a plan needs from files, read in one go.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plimsoll_proxy::{ClientTls, ClientTlsConfig, Identity, TlsError, Trust};
+
+use super::config::{ProcessSettings, told};
+use super::files::{self, ListFault};
+use super::plan::{PemPair, Plan, UpstreamTlsPlan};
+use super::upstream::Upstream;
+use super::watch::{self, Stamp};
+
+/// Where a plan comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// Flags alone: it never changes.
+    Flags,
+    /// A file, and flags that win over it.
+    File {
+        path: PathBuf,
+        flags: ProcessSettings,
+    },
+}
+
+/// A plan, and what is in the files it names.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) plan: Plan,
+    /// The certificate for clients.
+    pub(crate) identity: Option<Identity>,
+    /// By the names of services.
+    pub(crate) lists: BTreeMap<String, Result<Vec<Upstream>, ListFault>>,
+    pub(crate) tls: BTreeMap<String, UpstreamTls>,
+    /// Each file as it was before it was read.
+    pub(crate) stamps: BTreeMap<PathBuf, Stamp>,
+}
+
+/// TLS towards the endpoints of a service, and what it was made of.
+#[derive(Debug, Clone)]
+pub(crate) struct UpstreamTls {
+    made_of: (UpstreamTlsPlan, Vec<Stamp>),
+    pub(crate) tls: Arc<ClientTls>,
+}
+
+impl Origin {
+    /// The file, if there is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Flags => None,
+            Self::File { path, .. } => Some(path.clone()),
+        }
+    }
+
+    /// The file as it is now.
+    pub(crate) fn stamps(&self) -> BTreeMap<PathBuf, Stamp> {
+        let stamped = |path: PathBuf| {
+            let stamp = watch::stamp(&path);
+            (path, stamp)
+        };
+        self.file().into_iter().map(stamped).collect()
+    }
+}
+
+impl UpstreamTls {
+    /// Whether making it anew would give the same.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
+    }
+}
+
+impl Inputs {
+    /// Reads the plan anew where it comes from a file, and all files it names. Blocks.
+    ///
+    /// # Errors
+    /// Why the plan cannot be used, one line for each problem. A list of upstreams that is wrong is no reason: the
+    /// one before stays in use.
+    pub(crate) fn read(origin: &Origin, current: &Plan) -> Result<Self, Vec<String>> {
+        let stamps = origin.stamps();
+        let plan = match origin {
+            Origin::Flags => current.clone(),
+            Origin::File { path, flags } => {
+                files::read_plan(path, flags).map_err(|problems| lines(&told(&problems)))?
+            }
+        };
+        Self::of(plan, stamps)
+    }
+
+    /// Reads the files that `plan` names. `stamps` are those of files read before.
+    pub(crate) fn of(
+        plan: Plan,
+        mut stamps: BTreeMap<PathBuf, Stamp>,
+    ) -> Result<Self, Vec<String>> {
+        for path in plan.files() {
+            let stamp = watch::stamp(&path);
+            stamps.insert(path, stamp);
+        }
+        let mut problems = Vec::new();
+        let mut keep = |error: TlsError, key: String| problems.push(format!("{key}: {error}"));
+        let identity = plan.process.tls.as_ref().map(read_identity).transpose();
+        let identity = identity.unwrap_or_else(|error| {
+            keep(error, "tls".to_owned());
+            None
+        });
+        let (mut lists, mut tls) = (BTreeMap::new(), BTreeMap::new());
+        for service in &plan.services {
+            if let Some(path) = &service.upstream_file {
+                lists.insert(service.name.clone(), files::read_upstreams(path));
+            }
+            match service.tls.as_ref().map(|plan| upstream_tls(plan, &stamps)) {
+                Some(Ok(made)) => drop(tls.insert(service.name.clone(), made)),
+                Some(Err(error)) => keep(error, format!("services.{}.tls", service.name)),
+                None => {}
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            plan,
+            identity,
+            lists,
+            tls,
+            stamps,
+        })
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+fn read_identity(pair: &PemPair) -> Result<Identity, TlsError> {
+    Identity::from_pem_files(&pair.cert, &pair.key)
+}
+
+fn upstream_tls(
+    plan: &UpstreamTlsPlan,
+    stamps: &BTreeMap<PathBuf, Stamp>,
+) -> Result<UpstreamTls, TlsError> {
+    let trust = match (&plan.ca, plan.insecure) {
+        (_, true) => Trust::InsecureAnyCertificate,
+        (Some(path), false) => Trust::File(path.clone()),
+        (None, false) => Trust::System,
+    };
+    let config = ClientTlsConfig {
+        trust,
+        server_name: plan.server_name.clone(),
+        identity: plan.client.as_ref().map(read_identity).transpose()?,
+    };
+    let stamps = plan.files().map(|path| stamps.get(path).copied().flatten());
+    Ok(UpstreamTls {
+        made_of: (plan.clone(), stamps.collect()),
+        tls: Arc::new(ClientTls::new(&config)?),
+    })
+}

@@ -1,0 +1,131 @@
+//! One reading of everything, as the metrics want it.
+
+use plimsoll_balance::{BalancerView, EndpointState as Standing, EndpointView};
+use plimsoll_meter::{Clock, Tick};
+use plimsoll_proxy::{NoRetry, ServiceView};
+use plimsoll_wire::gateway::{
+    DiscoverySample, EndpointOutcome, EndpointSample, EndpointState, GatewayFamilies,
+    LoadReportSample, QueueSample, ReportSample, RetrySample, ServiceSample,
+};
+use plimsoll_wire::prometheus::{ExpositionError, TextFormat};
+
+use super::admin::Desk;
+use super::fleet::Member;
+use crate::admin::histogram;
+
+/// What is read of one service, so that samples can borrow from it.
+struct Reading {
+    member: std::sync::Arc<Member>,
+    balancer: BalancerView,
+    counted: ServiceView,
+    discovery: Option<DiscoverySample>,
+}
+
+impl Reading {
+    fn of(member: &std::sync::Arc<Member>, now: Tick) -> Self {
+        Self {
+            balancer: member.balancer.view(now),
+            counted: member.service.view(),
+            discovery: member.endpoints.discovery(),
+            member: std::sync::Arc::clone(member),
+        }
+    }
+
+    fn service<'a>(&'a self, endpoints: &'a [EndpointSample<'a>]) -> ServiceSample<'a> {
+        let counted = &self.counted.requests;
+        let has_slots = endpoints.iter().any(|endpoint| endpoint.slots.is_some());
+        ServiceSample {
+            name: &self.member.plan.name,
+            policy: self.balancer.policy,
+            requests: counted.requests,
+            errors: counted.errors,
+            requests_in_flight: self.member.service.meter().in_flight().total,
+            request_duration: histogram(&counted.request_time),
+            upstream_duration: histogram(&counted.upstream_time),
+            queue: QueueSample {
+                depth: self.balancer.queue_depth as u64,
+                capacity: has_slots.then_some(self.balancer.queue_capacity as u64),
+                wait: histogram(&counted.queue_wait),
+            },
+            retries: RetrySample {
+                made: self.counted.retries.iter().sum(),
+                budget_exhausted: self.counted.not_retried[NoRetry::Budget as usize],
+            },
+            load_reports: LoadReportSample::default(),
+            discovery: self.discovery,
+            endpoints,
+        }
+    }
+}
+
+/// The metrics as text.
+pub(crate) fn render(desk: &Desk, format: TextFormat) -> Result<String, ExpositionError> {
+    let now = desk.fleet.clock().now();
+    let members = desk.fleet.members();
+    let readings: Vec<_> = members
+        .iter()
+        .map(|member| Reading::of(member, now))
+        .collect();
+    let endpoints: Vec<Vec<_>> = readings
+        .iter()
+        .map(|reading| reading.balancer.endpoints.iter().map(endpoint).collect())
+        .collect();
+    let services: Vec<_> = readings
+        .iter()
+        .zip(&endpoints)
+        .map(|(reading, endpoints)| reading.service(endpoints))
+        .collect();
+    let unrouted = desk.stats.view();
+    let families = GatewayFamilies {
+        services: &services,
+        unrouted: unrouted.requests,
+        unrouted_errors: unrouted.errors,
+        connections_open: unrouted.connections as u64,
+        config: desk.status.sample(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    plimsoll_wire::gateway::render_gateway(format, &families)
+}
+
+fn endpoint(view: &EndpointView) -> EndpointSample<'_> {
+    let mut outcomes = [0; EndpointOutcome::COUNT];
+    outcomes[EndpointOutcome::Success.index()] = view.successes;
+    outcomes[EndpointOutcome::Cancelled.index()] = view.cancelled;
+    for (name, count) in view.failures.iter() {
+        if let Some(outcome) = EndpointOutcome::ALL
+            .iter()
+            .find(|outcome| outcome.as_str() == name)
+        {
+            outcomes[outcome.index()] = count;
+        }
+    }
+    EndpointSample {
+        address: &view.address,
+        state: state(view.state),
+        in_flight: u64::from(view.in_flight),
+        slots: view.slots.map(|slots| u64::from(slots.get())),
+        weight: u64::from(view.weight),
+        effective_weight: view.effective_weight,
+        score: None,
+        picks: view.picks,
+        outcomes,
+        ejections: Default::default(),
+        latency: Default::default(),
+        report: view.report.map(|(report, age)| ReportSample {
+            cpu_utilization: report.cpu_utilization,
+            application_utilization: report.application_utilization,
+            age,
+        }),
+    }
+}
+
+fn state(standing: Standing) -> EndpointState {
+    match standing {
+        Standing::Healthy => EndpointState::Healthy,
+        Standing::SlowStart => EndpointState::SlowStart,
+        Standing::Ejected => EndpointState::Ejected,
+        Standing::Probing => EndpointState::Probing,
+        Standing::Draining => EndpointState::Draining,
+        Standing::Unhealthy => EndpointState::Unhealthy,
+    }
+}

@@ -1,0 +1,37 @@
+//! The program: command line, configuration, composition, admin server.
+//!
+//! What it composes lives in the other crates: `plimsoll-proxy` carries requests, `plimsoll-meter` measures
+//! them, `plimsoll-limit` holds them, `plimsoll-wire` writes what others read.
+
+mod admin;
+mod cli;
+mod demo;
+mod dice;
+mod gateway;
+mod logs;
+mod memory;
+mod report;
+mod sidecar;
+mod signals;
+
+use std::process::ExitCode;
+
+use crate::cli::{Action, Fault};
+
+/// Runs the program: reads the command line, does what it says, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fault.report(),
+    }
+}
+
+fn run(action: Action) -> Result<(), Fault> {
+    match action {
+        Action::Print(text) => cli::print(&text),
+        Action::Demo(settings) => demo::run(&settings),
+        Action::Gateway(settings) => gateway::run(settings),
+        Action::Sidecar(settings) => sidecar::run(settings),
+    }
+}
