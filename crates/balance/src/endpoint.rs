@@ -19,6 +19,7 @@ use crate::report::LoadReport;
 use crate::standing::{Control, Standing};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::trial::{FAST_RATIO, SHUNNED_RATIO};
+use crate::view::WindowView;
 
 /// The identity of an endpoint: unique in the process, and the same for as long
 /// as the balancer knows the address.
@@ -416,6 +417,11 @@ impl Endpoint {
         if let Some(cpu) = report.cpu_utilization {
             self.p2c.hear(cpu);
         }
+    }
+
+    /// What its windows hold, if they are kept.
+    pub(crate) fn window_view(&self, now: Tick) -> Option<WindowView> {
+        self.windows.get().map(|windows| windows.view(now))
     }
 
     /// Its windows, kept from now on if they were not before.

@@ -33,7 +33,6 @@ mod random;
 mod registry;
 mod report;
 mod retry;
-mod rolling;
 mod schedule;
 mod standing;
 mod sync;
@@ -57,4 +56,4 @@ pub use policy::{
 pub use registry::{SetChange, SetError};
 pub use report::LoadReport;
 pub use retry::RetryBudget;
-pub use view::{BalancerView, EndpointState, EndpointView, FailureCounts};
+pub use view::{BalancerView, EndpointState, EndpointView, FailureCounts, WindowView};

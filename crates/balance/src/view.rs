@@ -43,6 +43,9 @@ pub struct EndpointView {
     /// The part of all picks that it gets if all may be used, 0 to 1; `None`
     /// under a policy that does not select by weight.
     pub pick_share: Option<f64>,
+    /// What its weight under the policy `wrr` is made of; `None` if that policy
+    /// was never used.
+    pub window: Option<WindowView>,
     /// Whether it is used, and if not, why.
     pub state: EndpointState,
     /// Requests that run there.
@@ -63,6 +66,21 @@ pub struct EndpointView {
     pub report: Option<(LoadReport, Duration)>,
     /// Reports that were ignored because a number in them makes no sense.
     pub reports_ignored: u64,
+}
+
+/// What a weight under the policy `wrr` is made of: the last second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowView {
+    /// The weight relative to that of the median endpoint, which has 1.
+    pub ratio: f64,
+    /// Requests that it answered within the window.
+    pub successes: u64,
+    /// Requests that it failed within the window.
+    pub failures: u64,
+    /// The mean latency of the answers within the window, if there were any.
+    pub latency: Option<Duration>,
+    /// The load that it reported, smoothed, as a fraction.
+    pub load: Option<f64>,
 }
 
 /// Failures by kind.
@@ -145,6 +163,7 @@ impl EndpointView {
             weight: control.weight,
             effective_weight: f64::from(endpoint.share()),
             pick_share,
+            window: endpoint.window_view(now),
             state,
             in_flight,
             slots: endpoint.slots(),

@@ -1,12 +1,15 @@
 //! What a policy that selects by weight keeps for one set of endpoints.
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_meter::Tick;
 
 use super::kratos::{self, Picker};
-use super::wrr::{self, WrrConfig, WrrMode};
+use super::wrr::{WrrConfig, WrrMode, score};
 use super::{OrcaConfig, Policy, orca};
 use crate::choose::Field;
 use crate::endpoint::Endpoint;
@@ -161,10 +164,15 @@ impl Renewal {
 fn renew_ratios(now: Tick, elapsed: Duration, config: &WrrConfig, endpoints: &[Arc<Endpoint>]) {
     let evidence = |endpoint: &Arc<Endpoint>| {
         let (in_flight, stall) = (endpoint.in_flight(), endpoint.stall_age(now));
-        endpoint.windows().evidence(now, in_flight, stall)
+        endpoint.windows().take_evidence(now, in_flight, stall)
     };
     let evidence: Vec<_> = endpoints.iter().map(evidence).collect();
-    let targets = wrr::targets(&evidence, config.failure_penalty);
+    if let Some(usual) = score::usual_latency(&evidence) {
+        for endpoint in endpoints {
+            endpoint.windows().set_usual(usual);
+        }
+    }
+    let targets = score::targets(&evidence, config.failure_penalty);
     for (endpoint, target) in endpoints.iter().zip(targets) {
         endpoint.windows().step(target, elapsed);
     }
