@@ -226,6 +226,11 @@ impl ClientConnection {
         self.http2.get()
     }
 
+    /// Whether the client's bytes are encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(*self.socket.borrow(), SharedStream::Tls(_))
+    }
+
     pub(crate) fn request_began(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.unflushed.set(true);

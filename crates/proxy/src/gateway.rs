@@ -51,6 +51,9 @@ pub(crate) fn carry(
     let survey = Survey::of(request.headers());
     let mut request = request.map(|body| RequestBody::new(body, connection));
     let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
+    if connection.is_tls() {
+        headers::add_forwarded_proto(request.headers_mut());
+    }
     let routed = prepared.and_then(|()| route(gateway, &mut request));
     let limits =
         (routed.as_ref()).map_or_else(|_| TimeLimits::default(), |to| to.settings().limits);

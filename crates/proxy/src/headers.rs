@@ -13,6 +13,7 @@ use crate::refusal::Refusal;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How a request over the bounds of a head is told so.
 pub(crate) const HEAD_TOO_LARGE: &str = "the head of the request is over 64 KiB or 100 fields";
@@ -267,6 +268,13 @@ fn has_token(value: &HeaderValue, wanted: &str) -> bool {
             .split(',')
             .any(|token| token.trim().eq_ignore_ascii_case(wanted))
     })
+}
+
+/// Says that the client came over TLS, unless somebody before us has said how the first of all came.
+pub(crate) fn add_forwarded_proto(headers: &mut HeaderMap) {
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static("https"));
 }
 
 /// Appends the client's address; several lines become one.

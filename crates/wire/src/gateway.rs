@@ -38,6 +38,10 @@ const UNROUTED_ERRORS: Descriptor = Descriptor::counter(
     "plimsoll_gateway_unrouted_request_errors_total",
     "Requests that failed without a service, by the error type of RFC 9209",
 );
+const TLS_HANDSHAKE_FAILURES: Descriptor = Descriptor::counter(
+    "plimsoll_gateway_tls_handshake_failures_total",
+    "TLS handshakes with clients that failed",
+);
 const RELOADS: Descriptor = Descriptor::counter(
     "plimsoll_gateway_config_reloads_total",
     "Attempts to load a changed configuration, by their result",
@@ -65,6 +69,8 @@ pub struct GatewayFamilies<'a> {
     pub unrouted_errors: [u64; ProxyError::COUNT],
     /// Connections from clients that are open.
     pub connections_open: u64,
+    /// TLS handshakes with clients that failed; `None` without TLS.
+    pub tls_handshake_failures: Option<u64>,
     /// How loading the configuration went.
     pub config: ConfigSample,
     /// The version of the program.
@@ -107,6 +113,9 @@ pub fn render_gateway(
     write_config(&mut text, &families.config);
     text.family(&CONNECTIONS_OPEN)
         .integer(&[], families.connections_open);
+    if let Some(failures) = families.tls_handshake_failures {
+        text.family(&TLS_HANDSHAKE_FAILURES).integer(&[], failures);
+    }
     text.family(&BUILD_INFO)
         .info(&[("version", families.version)]);
     text.finish()

@@ -10,6 +10,7 @@ mod authority;
 mod clients;
 mod ends;
 mod files;
+mod gateway;
 mod harness;
 mod programs;
 mod tunnels;

@@ -111,6 +111,7 @@ fn gateway<'a>(services: &'a [ServiceSample<'a>]) -> GatewayFamilies<'a> {
         unrouted: std::array::from_fn(|index| 600 + index as u64),
         unrouted_errors: std::array::from_fn(|index| 700 + index as u64),
         connections_open: 33,
+        tls_handshake_failures: Some(34),
         config: ConfigSample {
             reloads_successful: 51,
             reloads_failed: 52,
