@@ -333,6 +333,15 @@ impl Scenario {
         healthy
     }
 
+    /// Whether a goal speaks of the healthy run.
+    #[must_use]
+    pub fn is_compared_with_healthy(&self) -> bool {
+        let relative = [Metric::P99VsHealthy, Metric::P999VsHealthy];
+        self.goals
+            .iter()
+            .any(|goal| relative.contains(&goal.metric))
+    }
+
     /// The same scenario, shorter: it ends early, and what would come later does not happen.
     #[must_use]
     pub fn for_seconds(&self, seconds: f64) -> Self {

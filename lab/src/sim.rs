@@ -56,7 +56,8 @@ pub fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Result<Score> {
     Ok(World::new(scenario, policy, seed)?.play())
 }
 
-/// Plays a scenario with one policy, and compares with the oracle and with the same run without faults.
+/// Plays a scenario with one policy, and compares with the oracle and, if a goal asks for that, with the same run
+/// without faults.
 ///
 /// # Errors
 ///
@@ -68,8 +69,9 @@ pub fn run_compared(
     oracle: &Score,
 ) -> Result<Score> {
     let mut score = run(scenario, policy, seed)?;
-    let healthy = run(&scenario.healthy(), policy, seed)?;
     score.compare_with_oracle(oracle);
-    score.compare_with_healthy(&healthy);
+    if scenario.is_compared_with_healthy() {
+        score.compare_with_healthy(&run(&scenario.healthy(), policy, seed)?);
+    }
     Ok(score)
 }

@@ -68,3 +68,49 @@ fn nothing_is_better_than_the_oracle() {
         assert!(mean(&oracle) <= mean(&random), "{name}");
     }
 }
+
+/// The goals of one scenario, with the default policy and one seed.
+fn reaches_its_goals(scenario: &Scenario) {
+    let policy = Policy::default();
+    let oracle = sim::run_oracle(scenario, 1);
+    let score = sim::run_compared(scenario, &policy, 1, &oracle).expect("accepted");
+    for goal in &scenario.goals {
+        let figure = score.figure(goal.metric);
+        assert!(
+            goal.met_by(figure),
+            "{}: {goal}, got {figure:?}",
+            scenario.id
+        );
+    }
+}
+
+macro_rules! goals {
+    ($($test:ident: $scenario:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            reaches_its_goals(&$scenario);
+        }
+    )*};
+}
+
+goals! {
+    equal_backends_are_treated_as_equal: named("s01").for_seconds(10.0);
+    the_fast_backend_does_the_work: named("s02");
+    a_slow_backend_is_left_alone_by_each_of_ten_gateways: named("s03").for_seconds(15.0);
+    a_backend_that_becomes_slow_is_left_alone_at_once: named("s04");
+    two_slow_backends_of_four_do_no_harm: named("s05").for_seconds(5.0);
+    failing_at_once_attracts_nobody: named("s06");
+    failing_at_once_is_seen_by_nobody_with_a_retry: named("s06-retry");
+    a_rate_limit_is_respected: named("s07");
+    retry_after_is_respected: named("s07-retry-after");
+    a_stall_is_seen_before_anything_times_out: named("s08");
+    a_stall_of_one_of_two_is_seen: named("s08-pair");
+    a_gray_failure_of_one_of_three_is_found: named("s09");
+    a_gray_failure_of_one_of_ten_is_found: named("s09-ten");
+    a_cold_backend_joins_without_harm: named("s11");
+    an_outage_of_all_ends_when_it_ends: named("s12");
+    a_lost_zone_is_not_noticed: named("s15");
+    big_requests_do_not_mislead: named("s16").for_seconds(20.0);
+    one_at_a_time_is_exact: named("s17");
+    long_polls_and_streams_do_not_mislead: named("s18").for_seconds(10.0);
+}
