@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use plimsoll_meter::Tick;
@@ -210,6 +211,7 @@ impl Balancer {
     pub fn view(&self, now: Tick) -> BalancerView {
         let current = self.shared.current.load();
         let queue = self.shared.core.gate().level();
+        let typical = self.shared.core.peers.latency();
         let shares = current.weights.as_ref().map(Weights::shares);
         let share = |index: usize| shares.as_ref().map(|shares| shares[index]);
         let endpoints = current.endpoints.iter().enumerate();
@@ -222,6 +224,7 @@ impl Balancer {
             queue_capacity: current.config.queue.depth,
             queue_bytes: queue.bytes,
             retries_available: self.shared.retry_budget.available(now),
+            typical_latency: typical.and_then(|latency| Duration::try_from_secs_f64(latency).ok()),
         }
     }
 }

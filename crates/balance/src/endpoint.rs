@@ -119,10 +119,10 @@ impl EndpointSpec {
 
 impl Endpoint {
     /// An endpoint that nothing is known about, in no set.
-    pub(crate) fn new(address: Arc<str>, core: Arc<Core>, decay: Decay) -> Self {
+    pub(crate) fn new(address: Arc<str>, core: Arc<Core>, decay: Decay, now: Tick) -> Self {
         Self {
             hot: CachePadded::new(Hot::new()),
-            learned: CachePadded::new(Learned::new(decay)),
+            learned: CachePadded::new(Learned::new(decay, now)),
             p2c: P2cState::new(),
             id: EndpointId::next(),
             address,

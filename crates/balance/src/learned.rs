@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use plimsoll_meter::{Average, Decay, Ewma, Sample, Tick};
+use plimsoll_meter::{
+    Average, Decay, Ewma, RollingSummary, Sample, SummarySnapshot, Tick, WindowShape,
+};
 
 use crate::eject::{evidence_after, success_after};
 use crate::outcome::{FailureKind, Outcome};
@@ -14,7 +16,9 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct Learned {
     /// Seconds from the pick to the head of the answer.
     latency: Ewma,
-    /// The same over the last few answers, or [`UNKNOWN`].
+    /// The same of all successes of the last minute, for people.
+    summary: RollingSummary,
+    /// The mean over the last few answers, or [`UNKNOWN`].
     recent: AtomicF32,
     /// Successes among the last 64 or so answers, 0 to 1.
     success: AtomicF32,
@@ -44,6 +48,9 @@ pub(crate) struct Ended {
     /// Whether it was sent to find out how the endpoint is.
     pub(crate) probe: bool,
 }
+
+/// The length of each of the two buckets of [`Learned::summary`].
+const SUMMARY_BUCKET: Duration = Duration::from_secs(30);
 
 /// Stands for no latency yet; a latency is not negative.
 const UNKNOWN: f32 = -1.0;
@@ -101,8 +108,10 @@ impl Ended {
 // === impl Learned ===
 
 impl Learned {
-    pub(crate) fn new(decay: Decay) -> Self {
+    pub(crate) fn new(decay: Decay, now: Tick) -> Self {
+        let shape = WindowShape::new(2, SUMMARY_BUCKET).expect("neither is zero or too much");
         Self {
+            summary: RollingSummary::new(shape, now),
             latency: Ewma::with_decay(decay),
             recent: AtomicF32::new(UNKNOWN),
             success: AtomicF32::new(1.0),
@@ -133,7 +142,11 @@ impl Learned {
     /// not make an endpoint look fast.
     #[inline]
     pub(crate) fn time(&self, ended: &Ended, expected: f64, typical: Option<f64>) {
-        let seconds = ended.latency().as_secs_f64();
+        let latency = ended.latency();
+        if ended.outcome == Outcome::Success {
+            self.summary.record(ended.now, latency);
+        }
+        let seconds = latency.as_secs_f64();
         let at_least = match ended.outcome {
             Outcome::Success => false,
             Outcome::Failure(_) => true,
@@ -206,6 +219,11 @@ impl Learned {
     #[inline]
     pub(crate) fn latency(&self, now: Tick) -> Option<Average> {
         self.latency.read(now)
+    }
+
+    /// The latencies of the successes of the last minute.
+    pub(crate) fn summary(&self, now: Tick) -> SummarySnapshot {
+        self.summary.snapshot(now)
     }
 
     /// The mean latency of the last few answers, in seconds.

@@ -56,4 +56,4 @@ pub use policy::{
 pub use registry::{SetChange, SetError};
 pub use report::LoadReport;
 pub use retry::RetryBudget;
-pub use view::{BalancerView, EndpointState, EndpointView, FailureCounts, WindowView};
+pub use view::{BalancerView, EndpointState, EndpointView, FailureCounts, LatencyView, WindowView};

@@ -120,7 +120,7 @@ impl Registry {
                 MapEntry::Vacant(place) => {
                     change.added += 1;
                     let endpoint =
-                        Endpoint::new(Arc::clone(&spec.address), Arc::clone(core), decay);
+                        Endpoint::new(Arc::clone(&spec.address), Arc::clone(core), decay, now);
                     place.insert(Arc::new(endpoint))
                 }
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use plimsoll_meter::Tick;
 
+use crate::eject::EjectionReason;
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::outcome::FailureKind;
 use crate::report::LoadReport;
@@ -26,6 +27,9 @@ pub struct BalancerView {
     pub queue_bytes: u64,
     /// Retries that could be made now.
     pub retries_available: f64,
+    /// The latency that is typical of the usable endpoints: the median of their
+    /// means. `None` before any has answered.
+    pub typical_latency: Option<Duration>,
 }
 
 /// An endpoint at one instant.
@@ -48,6 +52,11 @@ pub struct EndpointView {
     pub window: Option<WindowView>,
     /// Whether it is used, and if not, why.
     pub state: EndpointState,
+    /// Why it was ejected, while it is.
+    pub ejected_for: Option<EjectionReason>,
+    /// How long it stays ejected. Zero while it waits for its probing request,
+    /// or for the answer to it.
+    pub ejected_until: Option<Duration>,
     /// Requests that run there.
     pub in_flight: u32,
     /// Requests that may run there; `None` is without limit.
@@ -60,6 +69,17 @@ pub struct EndpointView {
     pub failures: FailureCounts,
     /// Requests that ended without telling anything about it.
     pub cancelled: u64,
+    /// Successes among about the last 64 answers, 0 to 1.
+    pub success_rate: f64,
+    /// Evidence that it fails more than its peers: the logarithm of a likelihood
+    /// ratio. It is ejected at 7.
+    pub failure_evidence: f64,
+    /// How long answers take, from the pick to their heads.
+    pub latency: LatencyView,
+    /// What a request more costs by the policy `peak-ewma`, in seconds: the
+    /// expected latency over effective weight and the square of the success
+    /// rate, times the requests in flight and this one, more in a stall.
+    pub cost: f64,
     /// How long nothing has come back although something runs.
     pub stall_age: Option<Duration>,
     /// The newest report of its load, and its age.
@@ -81,6 +101,27 @@ pub struct WindowView {
     pub latency: Option<Duration>,
     /// The load that it reported, smoothed, as a fraction.
     pub load: Option<f64>,
+}
+
+/// How long the answers of an endpoint take. `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LatencyView {
+    /// What to expect of the next answer, by the policy `peak-ewma`.
+    pub expected: Option<Duration>,
+    /// The mean, by weights that decay.
+    pub mean: Option<Duration>,
+    /// The weight of the mean, in answers.
+    pub weight: f64,
+    /// The mean of about the last eight answers.
+    pub recent: Option<Duration>,
+    /// Answers of the last half to whole minute, of which the quantiles are.
+    pub count: u64,
+    /// The median.
+    pub p50: Option<Duration>,
+    /// Nine of ten answers took at most so long.
+    pub p90: Option<Duration>,
+    /// 99 of 100 answers took at most so long.
+    pub p99: Option<Duration>,
 }
 
 /// Failures by kind.
@@ -138,6 +179,27 @@ impl EndpointState {
     }
 }
 
+// === impl LatencyView ===
+
+impl LatencyView {
+    fn of(endpoint: &Endpoint, now: Tick) -> Self {
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+        let average = endpoint.learned.latency(now);
+        let summary = endpoint.learned.summary(now);
+        let expected = average.map(|_| f64::from(endpoint.expected()));
+        Self {
+            expected: expected.and_then(seconds),
+            mean: average.and_then(|average| seconds(average.mean)),
+            weight: average.map_or(0.0, |average| average.weight),
+            recent: endpoint.learned.recent().and_then(seconds),
+            count: summary.count(),
+            p50: summary.quantile(0.5),
+            p90: summary.quantile(0.9),
+            p99: summary.quantile(0.99),
+        }
+    }
+}
+
 // === impl EndpointView ===
 
 impl EndpointView {
@@ -166,6 +228,14 @@ impl EndpointView {
             window: endpoint.window_view(now),
             state,
             in_flight,
+            ejected_for: control.ejection.map(|it| it.reason),
+            ejected_until: control
+                .ejection
+                .map(|it| it.until.saturating_duration_since(now)),
+            success_rate: f64::from(endpoint.learned.success()),
+            failure_evidence: f64::from(endpoint.learned.evidence()),
+            latency: LatencyView::of(endpoint, now),
+            cost: f64::from(endpoint.cost(now)),
             slots: endpoint.slots(),
             picks: successes + cancelled + failures.total() + u64::from(in_flight),
             successes,
