@@ -105,6 +105,7 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
         fleet: Arc::clone(&fleet),
         status: Arc::clone(&status),
         stats: running.stats(),
+        has_tls: tls.is_some(),
         ready: Ready::yes(),
         config_file: origin.file().map(Arc::new),
     };

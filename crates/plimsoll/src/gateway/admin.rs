@@ -26,6 +26,8 @@ pub(crate) struct Desk {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) status: Arc<Status>,
     pub(crate) stats: Stats,
+    /// Whether clients come over TLS.
+    pub(crate) has_tls: bool,
     pub(crate) ready: Ready,
     pub(crate) config_file: Option<Arc<PathBuf>>,
 }

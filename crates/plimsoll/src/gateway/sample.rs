@@ -81,6 +81,7 @@ pub(crate) fn render(desk: &Desk, format: TextFormat) -> Result<String, Expositi
         unrouted: unrouted.requests,
         unrouted_errors: unrouted.errors,
         connections_open: unrouted.connections as u64,
+        tls_handshake_failures: (desk.has_tls).then_some(unrouted.handshake_failures),
         config: desk.status.sample(),
         version: env!("CARGO_PKG_VERSION"),
     };
