@@ -51,10 +51,11 @@ pub(crate) fn carry(
     let survey = Survey::of(request.headers());
     let mut request = request.map(|body| RequestBody::new(body, connection));
     let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
-    if connection.is_tls() {
+    let is_tls = connection.is_tls();
+    if is_tls {
         headers::add_forwarded_proto(request.headers_mut());
     }
-    let routed = prepared.and_then(|()| route(gateway, &mut request));
+    let routed = prepared.and_then(|()| route(gateway, &mut request, is_tls && !grpc));
     let limits =
         (routed.as_ref()).map_or_else(|_| TimeLimits::default(), |to| to.settings().limits);
     let mut deadlines = Deadlines::start(limits, clock, &worker.spare_timers, began);
@@ -94,12 +95,19 @@ pub(crate) fn carry(
 }
 
 /// Finds the service for a prepared request, and makes it one that the service's endpoints understand.
+///
+/// `is_agreed` says that the client's version was agreed with this gateway, which tells nothing of the endpoints'.
 fn route(
     gateway: &LocalGateway,
     request: &mut Request<RequestBody>,
+    is_agreed: bool,
 ) -> Result<Rc<LocalService>, Refusal> {
     let service = gateway.route(request).ok_or_else(Refusal::no_route)?;
-    translate::for_upstream(request, service.settings().protocol)?;
+    let protocol = match service.settings().protocol {
+        UpstreamProtocol::Auto if is_agreed => UpstreamProtocol::Http1,
+        protocol => protocol,
+    };
+    translate::for_upstream(request, protocol)?;
     Ok(service)
 }
 
@@ -230,6 +238,7 @@ impl Errand<'_> {
             if let Ok((response, _)) = &came {
                 exchange.head(response, self.grpc);
             }
+            drop(came);
             self.service.service().count_retry(reason);
             exchange.run_elsewhere(Picked::new(pick));
             if outgoing.is_none() {
@@ -296,5 +305,25 @@ impl Errand<'_> {
             Shortage::QueueTimeout,
             cause,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<'a, A: 'a, B: 'a, C, F: Future>(_: impl Fn(&'a A, &'a B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The HTTP library moves the future of every request once, from the stack to its place.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        const BYTES_MAX: usize = 2_048;
+        let bytes = future_size(carry);
+        assert!(
+            bytes <= BYTES_MAX,
+            "{bytes} bytes instead of at most {BYTES_MAX}"
+        );
     }
 }

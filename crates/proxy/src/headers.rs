@@ -13,8 +13,8 @@ use crate::refusal::Refusal;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// How a request over the bounds of a head is told so.
 pub(crate) const HEAD_TOO_LARGE: &str = "the head of the request is over 64 KiB or 100 fields";
 const K_PROXY_REQUEST: HeaderName = HeaderName::from_static("k-proxy-request");

@@ -17,7 +17,9 @@ use crate::tls::ClientTls;
 /// Which version of HTTP the endpoints are spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpstreamProtocol {
-    /// The client's own. The only one over which protocols can be switched (WebSocket) and gRPC works for all.
+    /// The client's own: whoever speaks HTTP/2 without TLS knows that its servers do. Over TLS a client agrees on HTTP/2
+    /// with the gateway and knows nothing of the endpoints, so there only gRPC, which needs it, goes on over HTTP/2,
+    /// and everything else over HTTP/1.1.
     #[default]
     Auto,
     /// HTTP/1.1. Requests over HTTP/2 are translated.
