@@ -13,7 +13,7 @@ use plimsoll_balance::{
 };
 use plimsoll_meter::Clock;
 use plimsoll_proxy::{
-    Gateway, GatewayConfig, MonotonicClock, Routes, RoutesHandle, Running, Service,
+    Gateway, GatewayConfig, MonotonicClock, Routes, RoutesHandle, Running, ServerTls, Service,
     ServiceSettings, ServiceView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -231,6 +231,16 @@ impl Setup {
         settings: ServiceSettings,
         endpoints: &[SocketAddr],
     ) -> Self {
+        Self::with_tls(None, workers, config, settings, endpoints)
+    }
+
+    pub(crate) fn with_tls(
+        tls: Option<Arc<ServerTls>>,
+        workers: NonZeroUsize,
+        config: BalancerConfig,
+        settings: ServiceSettings,
+        endpoints: &[SocketAddr],
+    ) -> Self {
         let clock = MonotonicClock::start();
         let service = service(clock, "default", config, settings, endpoints);
         let gateway = Gateway::bind(
@@ -238,7 +248,7 @@ impl Setup {
                 listen: LOOPBACK,
                 workers,
                 connections_max: 1_000,
-                tls: None,
+                tls,
                 clock,
             },
             Routes::to_one(Arc::clone(&service)),

@@ -13,3 +13,11 @@ mod queue;
 mod retries;
 mod routes;
 mod spreading;
+mod tls;
+
+#[path = "../tls/authority.rs"]
+#[allow(
+    dead_code,
+    reason = "the other tests of TLS need more kinds of certificates"
+)]
+mod authority;
