@@ -1,10 +1,11 @@
 //! A mean that forgets.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
 use crate::decay::{Decay, DecayError};
-use crate::sync::{AtomicU128, Ordering};
+use crate::sync::{self, AtomicU128, Ordering};
 use crate::{Sample, Tick};
 
 /// Exponentially weighted moving average of samples: the mean of all samples so
@@ -92,18 +93,10 @@ impl Ewma {
     #[inline]
     pub fn record(&self, now: Tick, sample: impl Into<Sample>) {
         let sample = sample.into();
-        let mut seen = self.word.load(Ordering::Relaxed);
-        loop {
-            let next = State::unpack(seen).with(&self.decay, now, sample).pack();
-            // Relaxed is enough: the word is all there is.
-            match self
-                .word
-                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(actual) => seen = actual,
-            }
-        }
+        let seen = self.word.load(Ordering::Relaxed);
+        let Ok(_) = sync::update(&self.word, seen, |word| {
+            Ok::<_, Infallible>(State::unpack(word).with(&self.decay, now, sample).pack())
+        });
     }
 
     /// The average as it is at `now`, or `None` before the first sample.

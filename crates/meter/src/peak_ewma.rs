@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::decay::{Decay, DecayError};
-use crate::sync::{AtomicU128, Ordering};
+use crate::sync::{self, AtomicU128, Ordering};
 use crate::{Sample, Tick};
 
 /// A peak-sensitive moving average: it jumps to a higher sample at once, and
@@ -40,6 +40,9 @@ struct Peak {
     at: Tick,
 }
 
+/// The sample is below the peak.
+struct NotHigher;
+
 // === impl PeakEwma ===
 
 impl PeakEwma {
@@ -71,27 +74,20 @@ impl PeakEwma {
     #[inline]
     pub fn record(&self, now: Tick, sample: impl Into<Sample>) {
         let sample = f64::from(sample.into().get());
-        let mut seen = self.word.load(Ordering::Relaxed);
-        loop {
-            let peak = Peak::unpack(seen);
+        let seen = self.word.load(Ordering::Relaxed);
+        let changed = sync::update(&self.word, seen, |word| {
+            let peak = Peak::unpack(word);
             if peak.is_some() && sample <= peak.value_at(&self.decay, now) {
-                return;
+                return Err(NotHigher);
             }
-            let next = Peak {
+            Ok(Peak {
                 value: sample,
                 at: peak.at.max(now),
-            };
-            // Relaxed is enough: the word is all there is.
-            match self.word.compare_exchange_weak(
-                seen,
-                next.pack(),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(actual) => seen = actual,
             }
-        }
+            .pack())
+        });
+        // A sample that is not higher changes nothing.
+        changed.ok();
     }
 
     /// The peak as it has decayed until `now`, or `None` before the first

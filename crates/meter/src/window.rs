@@ -7,6 +7,8 @@ mod bins;
 mod body;
 mod counter;
 mod gauge;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod ring;
 mod shape;
 mod summary;

@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use crate::sync::{AtomicU64, AtomicU128, Ordering};
+use crate::sync::{self, AtomicU64, AtomicU128, Ordering};
 
 use super::ring::{Place, Recycled};
 
@@ -117,26 +117,19 @@ impl Body {
     /// head before. This is the moment at which an addition is there.
     #[inline]
     pub(super) fn commit(&self, head: Head, sum: impl Fn(u64) -> u64) -> Result<Head, Recycled> {
-        let mut seen = head;
-        loop {
+        let before = sync::update(&self.head, head.pack(), |word| {
+            let seen = Head::unpack(word);
+            if !seen.is_same_claim(head) {
+                return Err(Recycled);
+            }
             let next = Head {
                 count: (seen.count + 1).min(Head::COUNT_MAX),
                 sum: sum(seen.sum),
                 ..seen
             };
-            match self.head.compare_exchange_weak(
-                seen.pack(),
-                next.pack(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok(seen),
-                Err(actual) => seen = Head::unpack(actual),
-            }
-            if !seen.is_same_claim(head) {
-                return Err(Recycled);
-            }
-        }
+            Ok(next.pack())
+        });
+        before.map(Head::unpack)
     }
 
     /// Changes the payload of a word, 0 if it is empty, unless `change` says

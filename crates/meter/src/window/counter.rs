@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::Tick;
-use crate::sync::{AtomicU128, Ordering};
+use crate::sync::{self, AtomicU128, Ordering};
 
 use super::ring::{Bucket, Place, Recycled, RollingWindow, Slots};
 use super::shape::WindowShape;
@@ -268,9 +268,9 @@ impl Bucket for CounterBucket {
     #[inline]
     fn add(&self, place: &Place<'_>, value: u64) -> Result<(), Recycled> {
         let turn = place.turn() as u32;
-        let mut seen = self.0.load(Ordering::Acquire);
-        loop {
-            let mut state = State::unpack(seen);
+        let seen = self.0.load(Ordering::Acquire);
+        sync::update(&self.0, seen, |word| {
+            let mut state = State::unpack(word);
             if state.turn != turn {
                 if !place.is_open() {
                     return Err(Recycled);
@@ -283,16 +283,9 @@ impl Bucket for CounterBucket {
             }
             state.count = state.count.saturating_add(1);
             state.sum = state.sum.saturating_add(value);
-            match self.0.compare_exchange_weak(
-                seen,
-                state.pack(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(actual) => seen = actual,
-            }
-        }
+            Ok(state.pack())
+        })?;
+        Ok(())
     }
 
     #[inline]
