@@ -16,7 +16,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_meter::{ConcurrencyMeter, Histogram, REQUEST_TIME_BOUNDS, Source, Tick};
+use plimsoll_meter::{
+    ConcurrencyMeter, Ewma, Histogram, PeakEwma, REQUEST_TIME_BOUNDS, RollingCounter, RollingGauge,
+    RollingSummary, Source, Tick, WindowShape,
+};
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -28,7 +31,13 @@ fn main() -> ExitCode {
         ("guard", Some(rounds)) => guard(rounds),
         ("report", Some(rounds)) => report(rounds),
         ("histogram", Some(rounds)) => histogram(rounds),
-        _ => return ExitCode::from(64), // usage: none|raw|guard|report|histogram ROUNDS
+        ("counter" | "counter-sum", Some(rounds)) => counter(rounds, what == "counter-sum"),
+        ("gauge" | "gauge-sum", Some(rounds)) => gauge(rounds, what == "gauge-sum"),
+        ("summary" | "snapshot", Some(rounds)) => summary(rounds, what == "snapshot"),
+        ("ewma" | "ewma-read", Some(rounds)) => ewma(rounds, what == "ewma-read"),
+        ("peak" | "peak-read", Some(rounds)) => peak(rounds, what == "peak-read"),
+        // Usage: WHAT ROUNDS, where WHAT is one of the above.
+        _ => return ExitCode::from(64),
     }
     ExitCode::SUCCESS
 }
@@ -76,5 +85,79 @@ fn histogram(rounds: u64) {
     let histogram = Histogram::new(&REQUEST_TIME_BOUNDS).expect("the constant is well formed");
     repeat(rounds, |i| {
         histogram.record(Duration::from_nanos(i << (i % 16)));
+    });
+}
+
+/// Ten buckets of 100 ms; time goes on by 100 ns with each round.
+fn shape() -> WindowShape {
+    WindowShape::new(10, Duration::from_millis(100)).expect("the constants are accepted")
+}
+
+fn at(round: u64) -> Tick {
+    Tick::from_nanos(round * 100)
+}
+
+/// The tick at which the `sample`th of 1,000 samples is taken for `*-sum`, of
+/// which 100 go into each bucket.
+fn at_sample(sample: u64) -> Tick {
+    Tick::from_nanos(sample * 1_000_000)
+}
+
+fn counter(rounds: u64, sums: bool) {
+    let counter = RollingCounter::new(shape(), Tick::ZERO);
+    if sums {
+        (0..1_000).for_each(|sample| counter.add(at_sample(sample), sample));
+        repeat(rounds, |_| {
+            black_box(counter.sum(at_sample(999)));
+        });
+    } else {
+        repeat(rounds, |i| counter.add(at(i), i));
+    }
+}
+
+fn gauge(rounds: u64, sums: bool) {
+    let gauge = RollingGauge::new(shape(), 100, Tick::ZERO);
+    if sums {
+        (0..1_000).for_each(|sample| gauge.add(at_sample(sample), sample as i64));
+        repeat(rounds, |_| {
+            black_box(gauge.sum(at_sample(999)));
+        });
+    } else {
+        repeat(rounds, |i| gauge.add(at(i), i as i64));
+    }
+}
+
+fn summary(rounds: u64, snapshots: bool) {
+    let summary = RollingSummary::new(shape(), Tick::ZERO);
+    repeat(rounds, |i| {
+        if snapshots {
+            black_box(summary.snapshot(at(i)));
+        } else {
+            summary.record(at(i), Duration::from_nanos(i << (i % 32)));
+        }
+    });
+}
+
+fn ewma(rounds: u64, reads: bool) {
+    let ewma = Ewma::new(Duration::from_secs(10)).expect("ten seconds are accepted");
+    ewma.record(at(0), true);
+    repeat(rounds, |i| {
+        if reads {
+            black_box(ewma.read(at(i)));
+        } else {
+            ewma.record(at(i), Duration::from_nanos(i));
+        }
+    });
+}
+
+fn peak(rounds: u64, reads: bool) {
+    let peak = PeakEwma::new(Duration::from_secs(10)).expect("ten seconds are accepted");
+    peak.record(at(0), true);
+    repeat(rounds, |i| {
+        if reads {
+            black_box(peak.read(at(i)));
+        } else {
+            peak.record(at(i), Duration::from_nanos(i));
+        }
     });
 }

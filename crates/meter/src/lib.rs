@@ -1,5 +1,5 @@
-//! Exact, lock-free statistics of requests: how many run at once, and how long
-//! they take.
+//! Exact, lock-free statistics of requests: how many run at once, how long they
+//! take, and what happened in the last seconds.
 //!
 //! # Overview
 //!
@@ -10,7 +10,12 @@
 //!   it last asked, and gets a [`ConcurrencyReport`]. There may be many, each
 //!   with its own rhythm: one for an autoscaler, one for a scrape.
 //! - [`Histogram`] sorts durations into buckets fit for Prometheus.
+//! - [`RollingCounter`], [`RollingGauge`] and [`RollingSummary`] are windows over
+//!   the last buckets of time; [`RollingWindow`] is what they have in common, and
+//!   a [`WindowShape`] says how many buckets of which length. [`PointGauge`] has
+//!   the last samples, whenever they came.
 //! - [`Ewma`] is a mean that forgets, [`PeakEwma`] a peak that decays.
+//! - [`Counter`] and [`Gauge`] are numbers without a window.
 //! - [`Tick`] is a point in time, and [`Clock`] is where it comes from.
 //!
 //! The crate reads no clock, does no I/O, starts no thread and logs nothing.
@@ -41,6 +46,44 @@
 //! assert_eq!(report.average_concurrency, 0.25);
 //! assert_eq!((report.requests, report.in_flight.total), (0, 0));
 //! ```
+//!
+//! # Windows
+//!
+//! ```
+//! use std::time::Duration;
+//! use plimsoll_meter::{RollingCounter, RollingSummary, Tick, WindowShape};
+//!
+//! let start = Tick::ZERO;
+//! let errors = RollingCounter::new(WindowShape::new(10, Duration::from_millis(100))?, start);
+//! let latency = RollingSummary::new(WindowShape::new(2, Duration::from_secs(5))?, start);
+//!
+//! // One reading of the clock for all that is known of a request.
+//! let now = Tick::from_nanos(40_000_000);
+//! errors.add(now, 1);
+//! latency.record(now, Duration::from_millis(3));
+//! assert_eq!(errors.mean_per_call(now), Some(1.0));
+//! assert_eq!(latency.quantile(now, 0.99), Some(Duration::from_millis(3)));
+//!
+//! // A second later the first has left its window, and the second has not.
+//! let later = now.saturating_add(Duration::from_secs(1));
+//! assert_eq!(errors.mean_per_call(later), None);
+//! assert_eq!(latency.count(later), 1);
+//! # Ok::<(), plimsoll_meter::WindowError>(())
+//! ```
+//!
+//! Those who know the windows of Kratos find here:
+//!
+//! | Kratos | here |
+//! | --- | --- |
+//! | `RollingPolicy`, `Window`, `Bucket` | [`RollingWindow`], [`Bucket`] |
+//! | `RollingCounter` | [`RollingCounter`]; a negative value cannot be expressed |
+//! | `RollingGauge` | [`RollingGauge`], or [`RollingSummary`] on a hot path |
+//! | `Reduce(func(Iterator) float64)` | [`RollingCounter::reduce`], which gives what the closure gives |
+//! | `Timespan()` | [`RollingCounter::timespan`] |
+//! | `Sum`, `Avg`, `Min`, `Max`, `Count` | `sum`, `mean`, `min`, `max`, `count`; `None` without data |
+//! | `PointGauge`, `PointPolicy` | [`PointGauge`] |
+//! | `Counter`, `Gauge` | [`Counter`], [`Gauge`] |
+//! | `CounterVec`, `GaugeVec` | `Metric` in `plimsoll-wire`, with labels at each scrape |
 //!
 //! # Why a sum, and not a running average
 //!

@@ -70,8 +70,9 @@
 //! struct of plain values makes the whole exposition a function that a test
 //! can compare with a snapshot, which suits text that is a contract.
 //!
-//! For the same reason the crate depends on no other crate of Plimsoll:
-//! [`HistogramView`] borrows slices, whoever keeps them.
+//! For the same reason [`HistogramView`] borrows slices, whoever keeps them. The
+//! one crate of Plimsoll that this one knows is `plimsoll-meter`, whose windows
+//! and averages [`prometheus::Metric`] can write.
 
 pub mod accept;
 pub mod answer;

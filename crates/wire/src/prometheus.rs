@@ -6,6 +6,9 @@
 //! twice, a series twice, an illegal label name) are refused: what was wrong
 //! is left out, and [`Exposition::finish`] tells the first of them.
 //!
+//! What `plimsoll-meter` measures is written by one exporter: any [`Metric`] goes
+//! into a family with [`Family::metric`].
+//!
 //! # Why not the `prometheus-client` crate
 //!
 //! Two facts of its version 0.25 stand against it. Its text encoder writes
@@ -17,6 +20,7 @@
 mod descriptor;
 mod exposition;
 mod histogram;
+mod metric;
 mod number;
 mod summary;
 #[cfg(test)]
@@ -25,4 +29,5 @@ mod tests;
 pub use descriptor::{Descriptor, Kind, Unit};
 pub use exposition::{Exposition, ExpositionError, Family, TextFormat};
 pub use histogram::{HistogramError, HistogramView, MAX_BOUND};
+pub use metric::{Metric, Number, Statistic};
 pub use summary::{Quantile, SummaryView};

@@ -11,6 +11,8 @@
 mod document;
 #[path = "report/gateway.rs"]
 mod gateway;
+#[path = "report/metric.rs"]
+mod metric;
 #[path = "report/promtool.rs"]
 mod promtool;
 #[path = "report/snapshot.rs"]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::descriptor::{Descriptor, Kind, is_name};
 use super::histogram::HistogramView;
-use super::number::{push_bound, push_float, push_integer, push_seconds};
+use super::metric::Number;
+use super::number::{push_bound, push_float, push_integer, push_seconds, push_whole};
 use super::summary::{Quantile, SummaryView};
 
 /// A text format that Prometheus reads.
@@ -193,6 +194,20 @@ impl Family<'_> {
             self.push_integer_line("", &labels, value);
         }
         self
+    }
+
+    /// Writes a number of a metric of the given kind.
+    pub(super) fn told(&mut self, labels: &[(&str, &str)], kind: Kind, number: Number) {
+        let Some(labels) = self.admit(labels, &[kind]) else {
+            return;
+        };
+        self.push_name("", &labels);
+        match number {
+            Number::Whole(value) => push_whole(&mut self.text.out, value),
+            Number::Seconds(value) => push_seconds(&mut self.text.out, value),
+            Number::Real(value) => push_float(&mut self.text.out, value, self.text.format),
+        }
+        self.text.out.push('\n');
     }
 
     /// Writes the facts of an info family.

@@ -50,6 +50,11 @@ pub(super) fn push_integer(out: &mut String, value: u64) {
     push(out, format_args!("{value}"));
 }
 
+/// Appends a whole number with its sign.
+pub(super) fn push_whole(out: &mut String, value: i128) {
+    push(out, format_args!("{value}"));
+}
+
 /// Appends a bucket bound in seconds, in canonical form.
 ///
 /// Up to [`super::MAX_BOUND`] the nanoseconds are exact in an `f64`, so the

@@ -17,7 +17,7 @@ use super::*;
 
 /// Whether promtool can be run. A build server must have it; elsewhere its
 /// absence is told, and the test has nothing to say.
-fn promtool_is_here() -> bool {
+pub(super) fn promtool_is_here() -> bool {
     let is_here = Command::new("promtool").arg("--version").output().is_ok();
     let must_be_here = std::env::var_os("CI").is_some();
     assert!(is_here || !must_be_here, "promtool is not installed");
@@ -28,7 +28,7 @@ fn promtool_is_here() -> bool {
 }
 
 /// What the linter says, both streams, and whether it was content.
-fn lint(text: &str) -> (bool, String) {
+pub(super) fn lint(text: &str) -> (bool, String) {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -73,7 +73,7 @@ fn the_linter_has_no_remark_on_the_prometheus_text() {
 
 /// Has the parser of the Prometheus server read a text, and gives the number
 /// of series that it found, or what it objected to.
-fn series_of(name: &str, open_metrics: &str) -> Result<usize, String> {
+pub(super) fn series_of(name: &str, open_metrics: &str) -> Result<usize, String> {
     let folder = empty_folder(name);
     let input = folder.join("input");
     fs::write(&input, with_times(open_metrics)).unwrap();
