@@ -3,6 +3,7 @@
 use plimsoll_balance::{BalancerView, EndpointState as Standing, EndpointView};
 use plimsoll_meter::{Clock, Tick};
 use plimsoll_proxy::{NoRetry, ServiceView};
+use plimsoll_wire::SummaryView;
 use plimsoll_wire::gateway::{
     DiscoverySample, EndpointOutcome, EndpointSample, EndpointState, GatewayFamilies,
     LoadReportSample, QueueSample, ReportSample, RetrySample, ServiceSample,
@@ -51,7 +52,10 @@ impl Reading {
                 made: self.counted.retries.iter().sum(),
                 budget_exhausted: self.counted.not_retried[NoRetry::Budget as usize],
             },
-            load_reports: LoadReportSample::default(),
+            load_reports: LoadReportSample {
+                taken: self.counted.reports_taken,
+                rejected: self.counted.reports_rejected,
+            },
             discovery: self.discovery,
             endpoints,
         }
@@ -81,7 +85,7 @@ pub(crate) fn render(desk: &Desk, format: TextFormat) -> Result<String, Expositi
         unrouted: unrouted.requests,
         unrouted_errors: unrouted.errors,
         connections_open: unrouted.connections as u64,
-        tls_handshake_failures: (desk.has_tls).then_some(unrouted.handshake_failures),
+        tls_handshake_failures: desk.has_tls.then_some(unrouted.handshake_failures),
         config: desk.status.sample(),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -107,17 +111,27 @@ fn endpoint(view: &EndpointView) -> EndpointSample<'_> {
         slots: view.slots.map(|slots| u64::from(slots.get())),
         weight: u64::from(view.weight),
         effective_weight: view.effective_weight,
-        score: None,
+        score: Some(score(view)),
         picks: view.picks,
         outcomes,
         ejections: Default::default(),
-        latency: Default::default(),
+        latency: SummaryView {
+            quantiles: [view.latency.p50, view.latency.p90, view.latency.p99],
+            ..SummaryView::default()
+        },
         report: view.report.map(|(report, age)| ReportSample {
             cpu_utilization: report.cpu_utilization,
             application_utilization: report.application_utilization,
             age,
         }),
     }
+}
+
+/// What the policy goes by: the weight under `wrr`, else the cost of a request more.
+fn score(view: &EndpointView) -> f64 {
+    view.window
+        .as_ref()
+        .map_or(view.cost, |window| window.ratio)
 }
 
 fn state(standing: Standing) -> EndpointState {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use plimsoll_balance::{BalancerView, EndpointView, LoadReport};
+use plimsoll_balance::{
+    BalancerView, EjectionReason, EndpointView, LatencyView, LoadReport, WindowView,
+};
 use plimsoll_meter::Clock;
 use plimsoll_proxy::MonotonicClock;
 use serde::Serialize;
@@ -35,9 +37,40 @@ pub(crate) struct Endpoint {
     successes: u64,
     failures: BTreeMap<&'static str, u64>,
     cancelled: u64,
+    success_rate: f64,
+    failure_evidence: f64,
+    ejected_for: Option<&'static str>,
+    ejected_seconds: Option<f64>,
+    latency_seconds: Latency,
     stall_seconds: Option<f64>,
+    cost: f64,
+    window: Option<Window>,
     load_report: Option<Report>,
+    load_reports_ignored: u64,
     health_check: Option<HealthCheck>,
+}
+
+/// How long the answers of an endpoint take.
+#[derive(Debug, Serialize)]
+struct Latency {
+    expected: Option<f64>,
+    mean: Option<f64>,
+    recent: Option<f64>,
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+    /// Answers of the last half to whole minute, of which the quantiles are.
+    answers: u64,
+}
+
+/// What the weight under `wrr` is made of.
+#[derive(Debug, Serialize)]
+struct Window {
+    weight_ratio: f64,
+    successes: u64,
+    failures: u64,
+    latency_seconds: Option<f64>,
+    load: Option<f64>,
 }
 
 /// What an endpoint last said about its own load.
@@ -72,6 +105,7 @@ pub(crate) struct Service {
     retries: BTreeMap<&'static str, u64>,
     retries_refused: BTreeMap<&'static str, u64>,
     retries_available: f64,
+    typical_latency_seconds: Option<f64>,
     sources: Sources,
 }
 
@@ -172,7 +206,15 @@ fn endpoint(
         successes: view.successes,
         failures: view.failures.iter().collect(),
         cancelled: view.cancelled,
-        stall_seconds: view.stall_age.as_ref().map(Duration::as_secs_f64),
+        success_rate: view.success_rate,
+        failure_evidence: view.failure_evidence,
+        ejected_for: view.ejected_for.map(EjectionReason::name),
+        ejected_seconds: seconds(view.ejected_until),
+        latency_seconds: latency(&view.latency),
+        stall_seconds: seconds(view.stall_age),
+        cost: view.cost,
+        window: view.window.as_ref().map(window),
+        load_reports_ignored: view.reports_ignored,
         load_report: view.report.map(|(report, age)| load_report(report, age)),
         health_check: finding.map(|finding| HealthCheck {
             healthy: finding.healthy,
@@ -180,6 +222,32 @@ fn endpoint(
             at: time(finding.at),
         }),
         address: view.address,
+    }
+}
+
+fn seconds(duration: Option<Duration>) -> Option<f64> {
+    duration.map(|duration| duration.as_secs_f64())
+}
+
+fn latency(view: &LatencyView) -> Latency {
+    Latency {
+        expected: seconds(view.expected),
+        mean: seconds(view.mean),
+        recent: seconds(view.recent),
+        p50: seconds(view.p50),
+        p90: seconds(view.p90),
+        p99: seconds(view.p99),
+        answers: view.count,
+    }
+}
+
+fn window(view: &WindowView) -> Window {
+    Window {
+        weight_ratio: view.ratio,
+        successes: view.successes,
+        failures: view.failures,
+        latency_seconds: seconds(view.latency),
+        load: view.load,
     }
 }
 
@@ -220,6 +288,7 @@ pub(crate) fn service(member: &Member, clock: MonotonicClock) -> Service {
         retries: reasons.into_iter().zip(counted.retries).collect(),
         retries_refused: refusals.into_iter().zip(counted.not_retried).collect(),
         retries_available: balancer.retries_available,
+        typical_latency_seconds: seconds(balancer.typical_latency),
         sources: sources(member.endpoints.sources()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use crate::harness::gateway::Folder;
 use crate::harness::sidecar::{Sidecar, plimsoll};
 use crate::harness::{app, soon};
 
@@ -141,6 +142,162 @@ const BAD_FLAGS: &[(&[&str], &[&str])] = &[
         &["--log-format", "text", "json"],
     ),
 ];
+
+/// The same for the gateway.
+const BAD_GATEWAY_FLAGS: &[(&[&str], &[&str])] = &[
+    (&[], &["--upstream HOST:PORT", "--config"]),
+    (&["--upstream"], &["--upstream"]),
+    (&["--upstream", "a"], &["--upstream", "no port"]),
+    (&["--upstream", "http://a:80"], &["looks like a URL"]),
+    (&["--upstream", "1,weight=0"], &["weight of 0"]),
+    (&["--upstream", "1,weight=65536"], &["1 to 65535"]),
+    (&["--upstream", "1,weight=NaN"], &["1 to 65535"]),
+    (
+        &["--upstream", "1", "--upstream", "127.0.0.1:1"],
+        &["127.0.0.1:1 is given twice"],
+    ),
+    (
+        &["--upstream", "1", "--policy", "best"],
+        &["--policy", "peak-ewma"],
+    ),
+    (
+        &["--upstream", "1", "--endpoint-concurrency", "-1"],
+        &["-1"],
+    ),
+    (
+        &["--upstream", "1", "--retry-budget", "NaN%"],
+        &["0% to 100%"],
+    ),
+    (
+        &["--upstream", "1", "--retry-budget", "0.1"],
+        &["0% to 100%"],
+    ),
+    (&["--upstream", "1", "--queue", "99999999"], &["99999999"]),
+    (&["--upstream", "1", "--queue-bytes", "1MB"], &["64KiB"]),
+    (
+        &["--upstream", "1", "--timeout", "5"],
+        &["--timeout", "a number and a unit"],
+    ),
+    (
+        &["--upstream", "1", "--health-check", "healthz"],
+        &["begins with /"],
+    ),
+    (&["--upstream", "1", "--tls-cert", "a"], &["--tls-key"]),
+    (
+        &["--upstream", "1", "--upstream-ca", "a"],
+        &["--upstream-tls"],
+    ),
+    (
+        &["--upstream", "a:1", "--upstream", "b:1", "--upstream-tls"],
+        &["--upstream-server-name"],
+    ),
+    (
+        &["--upstream", "1", "--upstream-protocol", "h3"],
+        &["auto, http1, http2"],
+    ),
+    (
+        &[
+            "--upstream",
+            "1",
+            "--tls-cert",
+            "no-such",
+            "--tls-key",
+            "no-such",
+        ],
+        &["no-such"],
+    ),
+    (
+        &["--config", "no-such.toml"],
+        &["no-such.toml", "cannot be read"],
+    ),
+    (
+        &["--config", "a.toml", "--upstream", "1"],
+        &["--upstream", "--config"],
+    ),
+    (
+        &["--config", "a.toml", "--policy", "random"],
+        &["--policy", "--config"],
+    ),
+];
+
+#[tokio::test]
+async fn bad_flags_of_the_gateway_are_told_in_one_line_with_exit_code_64() {
+    for (arguments, words) in BAD_GATEWAY_FLAGS {
+        let arguments = [&["gateway"], *arguments].concat();
+        run(&arguments, &[]).await.refused(64, words);
+    }
+}
+
+#[tokio::test]
+async fn all_mistakes_of_a_file_are_told_with_their_lines_and_exit_code_64() {
+    let folder = Folder::new();
+    folder.write("list", "10.0.0.1:1\nnonsense\n");
+    let text = "lisen = \"x\"\n[services.a]\nupstreams = [\"1\"]\npolicy = \"best\"\n";
+    let config = folder.write("a.toml", text);
+    let config = config.to_str().unwrap();
+    let refused = run(&["gateway", "--config", config], &[]).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(64), ""));
+    let lines: Vec<_> = refused.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{refused:?}");
+    assert!(
+        lines[0].contains("a.toml:1: lisen: there is no such key"),
+        "{refused:?}"
+    );
+    assert!(
+        lines[1].contains("a.toml:4: services.a.policy: `best`"),
+        "{refused:?}"
+    );
+    folder.write("a.toml", "[services.a]\nupstream-file = \"list\"\n");
+    let refused = run(&["gateway", "--config", config], &[]).await;
+    refused.refused(64, &["list:2: `nonsense` has no port"]);
+}
+
+#[tokio::test]
+async fn check_shows_what_it_comes_to_as_a_file_that_comes_to_the_same() {
+    let folder = Folder::new();
+    let flags = [
+        "--upstream",
+        "127.0.0.1:1,weight=2",
+        "--retry-budget",
+        "20%",
+        "--workers",
+        "3",
+    ];
+    let environment = [
+        ("PLIMSOLL_POLICY", "round-robin"),
+        ("PLIMSOLL_ENDPOINT_CONCURRENCY", "4"),
+    ];
+    let shown = run(
+        &[&["gateway", "--check"], &flags[..]].concat(),
+        &environment,
+    )
+    .await;
+    assert_eq!(
+        (shown.code, shown.stderr.as_str()),
+        (Some(0), ""),
+        "{shown:?}"
+    );
+    for line in [
+        "listen = \"127.0.0.1:8080\"",
+        "workers = 3",
+        "upstreams = [\"127.0.0.1:1,weight=2\"]",
+        "policy = \"round-robin\"",
+        "endpoint-concurrency = 4",
+        "budget = \"20%\"",
+    ] {
+        assert!(
+            shown.stdout.lines().any(|shown| shown == line),
+            "{line}: {shown:?}"
+        );
+    }
+    let config = folder.write("a.toml", &shown.stdout);
+    let again = run(
+        &["gateway", "--check", "--config", config.to_str().unwrap()],
+        &[],
+    )
+    .await;
+    assert_eq!(again.stdout, shown.stdout, "{again:?}");
+}
 
 #[tokio::test]
 async fn bad_flags_are_told_in_one_line_with_exit_code_64() {

@@ -3,9 +3,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use plimsoll_balance::{BalancerConfig, EjectionConfig, Policy, QueueConfig, RetryBudgetConfig};
+use plimsoll_balance::{
+    BalancerConfig, EjectionConfig, OrcaConfig, PeakEwmaConfig, Policy, QueueConfig,
+    RetryBudgetConfig, WrrConfig, WrrMode,
+};
 
 use super::section::Section;
+use super::service::word;
 use crate::cli::values::{self, DURATION_MAX};
 
 /// The most places in a queue.
@@ -22,9 +26,8 @@ pub(super) fn read(section: &Section<'_>) -> BalancerConfig {
         found.unwrap_or(default)
     };
     let concurrency = section.number("endpoint-concurrency", 1..=u64::from(u32::MAX));
-    let policy = section.text("policy", policy);
-    BalancerConfig {
-        policy: policy.map_or(defaults.policy, |found| found.value),
+    let config = BalancerConfig {
+        policy: read_policy(section),
         endpoint_concurrency: concurrency
             .and_then(|number| u32::try_from(number).ok())
             .and_then(NonZeroU32::new),
@@ -38,7 +41,87 @@ pub(super) fn read(section: &Section<'_>) -> BalancerConfig {
             .map_or(defaults.retry_budget, read_retry),
         retention: time("retention", defaults.retention),
         seed: defaults.seed,
+    };
+    // Whatever the balancer minds and no key has minded before.
+    if let Err(error) = config.check() {
+        section.wrong(error.to_string());
     }
+    config
+}
+
+/// The policy, and its settings from the table of its name.
+fn read_policy(section: &Section<'_>) -> Policy {
+    let mut wanted = section
+        .text("policy", policy)
+        .map_or_else(Policy::default, |found| found.value);
+    let peak_ewma = section.table("peak-ewma");
+    let wrr = section.table("wrr");
+    let orca = section.table("orca");
+    let mut spare = Vec::new();
+    match (&mut wanted, peak_ewma, wrr, orca) {
+        (Policy::PeakEwma(config), table, wrr, orca) => {
+            table
+                .into_iter()
+                .for_each(|table| read_peak_ewma(table, config));
+            spare.extend([wrr, orca]);
+        }
+        (Policy::Wrr(config), peak_ewma, table, orca) => {
+            table.into_iter().for_each(|table| read_wrr(table, config));
+            spare.extend([peak_ewma, orca]);
+        }
+        (Policy::Orca(config), peak_ewma, wrr, table) => {
+            table.into_iter().for_each(|table| read_orca(table, config));
+            spare.extend([peak_ewma, wrr]);
+        }
+        (_, peak_ewma, wrr, orca) => spare.extend([peak_ewma, wrr, orca]),
+    }
+    for table in spare.into_iter().flatten() {
+        table.wrong(format!(
+            "the policy is {wanted}, so this has no effect; leave it out"
+        ));
+    }
+    wanted
+}
+
+fn read_peak_ewma(section: Section<'_>, config: &mut PeakEwmaConfig) {
+    let range = Duration::from_millis(10)..=Duration::from_secs(3600);
+    if let Some(decay) = section.duration("decay", range) {
+        config.decay = decay;
+    }
+    section.finish();
+}
+
+/// The modes of `wrr`, in the words of settings.
+pub(super) const WRR_MODES: [(&str, WrrMode); 2] = [
+    ("corrected", WrrMode::Corrected),
+    ("kratos", WrrMode::Kratos),
+];
+
+fn read_wrr(section: Section<'_>, config: &mut WrrConfig) {
+    if let Some(mode) = section.text("mode", |text| word(text, &WRR_MODES)) {
+        config.mode = mode.value;
+    }
+    let period = section.duration(
+        "update-period",
+        Duration::from_millis(100)..=Duration::from_secs(60),
+    );
+    config.update_period = period.unwrap_or(config.update_period);
+    let penalty = section.duration("failure-penalty", Duration::ZERO..=DURATION_MAX);
+    config.failure_penalty = penalty.unwrap_or(config.failure_penalty);
+    section.finish();
+}
+
+fn read_orca(section: Section<'_>, config: &mut OrcaConfig) {
+    let time = |key, default| {
+        let found = section.duration(key, Duration::ZERO..=DURATION_MAX);
+        found.unwrap_or(default)
+    };
+    config.blackout = time("blackout", config.blackout);
+    config.expiration = time("expiration", config.expiration);
+    config.update_period = time("update-period", config.update_period);
+    let penalty = section.real("error-penalty", 0.0..=1_000.0);
+    config.error_penalty = penalty.unwrap_or(config.error_penalty);
+    section.finish();
 }
 
 /// The name of a policy.

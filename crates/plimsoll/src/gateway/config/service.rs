@@ -87,9 +87,11 @@ fn read_routes(section: &Section<'_>) -> (Vec<RoutePlan>, Vec<Range<usize>>) {
     for table in section.tables("routes") {
         let hosts = table.list("hosts", host_pattern);
         let path = table.text("path", path_prefix);
+        let path = path.map_or_else(|| "/".to_owned(), |found| found.value);
         routes.push(RoutePlan {
             hosts: hosts.into_iter().map(|found| found.value).collect(),
-            path: path.map_or_else(|| "/".to_owned(), |found| found.value),
+            // To a route, a slash at the end means nothing.
+            path: format!("/{}", path.trim_matches('/')),
         });
         spans.push(table.span());
         table.finish();

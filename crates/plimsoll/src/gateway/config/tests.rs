@@ -133,7 +133,9 @@ fn everything_that_can_be_set_is_read() {
 
 #[test]
 fn a_plan_is_written_so_that_it_is_read_again() {
-    for text in [WHOLE, "services.a.upstreams = [\"1\"]"] {
+    let wrr = "services.a = { upstreams = [\"1\"], policy = \"wrr\", wrr = { mode = \"kratos\" } }";
+    let orca = "services.a = { upstreams = [], policy = \"orca\", orca = { error-penalty = 2.5 } }";
+    for text in [WHOLE, "services.a.upstreams = [\"1\"]", wrr, orca] {
         let first = plan(text);
         let written = first.to_toml();
         // Paths are from the root of the file by now.
@@ -393,6 +395,36 @@ const WRONG: &[(&str, usize, &str, &str)] = &[
         3,
         "services.web-2.routes",
         "leads to service web already",
+    ),
+    (
+        "routes = [{ path = \"/a\" }, { path = \"/a/\" }]",
+        3,
+        "services.web.routes",
+        "leads to service web already",
+    ),
+    (
+        "wrr = { mode = \"kratos\" }",
+        3,
+        "services.web.wrr",
+        "the policy is peak-ewma",
+    ),
+    (
+        "peak-ewma = { decay = \"1ms\" }",
+        3,
+        "services.web.peak-ewma.decay",
+        "10ms to",
+    ),
+    (
+        "policy = \"orca\"\norca = { error-penalty = nan }",
+        4,
+        "services.web.orca.error-penalty",
+        "from 0 to 1000",
+    ),
+    (
+        "policy = \"wrr\"\nwrr = { mode = \"go\" }",
+        4,
+        "services.web.wrr.mode",
+        "corrected, kratos",
     ),
     (
         "[services.\"a b\"]\nupstreams = [\"1\"]\nroutes = [{ path = \"/b\" }]",

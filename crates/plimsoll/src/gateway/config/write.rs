@@ -6,6 +6,9 @@ use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use plimsoll_balance::Policy;
+
+use super::balancing::WRR_MODES;
 use crate::cli::{LogFormat, values};
 use crate::gateway::plan::{
     DnsPlan, Family, HealthPlan, PROTOCOLS, PemPair, Plan, ProcessPlan, RoutePlan, ServicePlan,
@@ -140,6 +143,7 @@ fn service(lines: &mut Lines, plan: &ServicePlan) {
 }
 
 fn balancing(lines: &mut Lines, name: &str, plan: &ServicePlan) {
+    policy(lines, name, &plan.balancer.policy);
     let queue = &plan.balancer.queue;
     lines.table(&format!("{name}.queue"));
     lines.bare("depth", queue.depth);
@@ -155,6 +159,30 @@ fn balancing(lines: &mut Lines, name: &str, plan: &ServicePlan) {
     lines.duration("base", ejection.base);
     lines.duration("max", ejection.max);
     lines.share("share", ejection.share_max);
+}
+
+/// The settings of a policy that has some.
+fn policy(lines: &mut Lines, name: &str, policy: &Policy) {
+    match policy {
+        Policy::PeakEwma(config) => {
+            lines.table(&format!("{name}.peak-ewma"));
+            lines.duration("decay", config.decay);
+        }
+        Policy::Wrr(config) => {
+            lines.table(&format!("{name}.wrr"));
+            lines.text("mode", word(config.mode, &WRR_MODES));
+            lines.duration("update-period", config.update_period);
+            lines.duration("failure-penalty", config.failure_penalty);
+        }
+        Policy::Orca(config) => {
+            lines.table(&format!("{name}.orca"));
+            lines.duration("blackout", config.blackout);
+            lines.duration("expiration", config.expiration);
+            lines.duration("update-period", config.update_period);
+            lines.bare("error-penalty", config.error_penalty);
+        }
+        Policy::P2c | Policy::LeastLoaded | Policy::RoundRobin | Policy::Random => {}
+    }
 }
 
 fn dns(lines: &mut Lines, name: &str, plan: DnsPlan) {

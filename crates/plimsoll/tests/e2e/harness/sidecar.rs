@@ -26,7 +26,7 @@ pub(crate) struct Sidecar {
 
 /// What it has written to standard error.
 #[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 /// The program, to be given arguments; nothing of the environment reaches its settings.
 pub(crate) fn plimsoll() -> Command {
@@ -52,9 +52,7 @@ impl Sidecar {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = Log::default();
-        let stderr = child.stderr.take().unwrap();
-        tokio::spawn(log.clone().fill(stderr));
+        let log = Log::of(&mut child);
         let serving = eventually("the program serves", async || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("it has ended with {status}: {:?}", log.lines());
@@ -120,6 +118,14 @@ impl Sidecar {
 }
 
 impl Log {
+    /// The lines of a program whose standard error is piped.
+    pub(crate) fn of(child: &mut Child) -> Self {
+        let log = Self::default();
+        let stderr = child.stderr.take().unwrap();
+        tokio::spawn(log.clone().fill(stderr));
+        log
+    }
+
     async fn fill(self, stderr: tokio::process::ChildStderr) {
         let mut lines = BufReader::new(stderr).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -127,15 +133,22 @@ impl Log {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    fn find(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
-        let mut lines = self
-            .lines()
-            .into_iter()
-            .map(|line| serde_json::from_str(&line).unwrap_or(Value::Null));
-        lines.find(wanted)
+    pub(crate) fn find(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.values().into_iter().find(wanted)
+    }
+
+    /// How many lines `wanted` takes.
+    pub(crate) fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.values().iter().filter(|line| wanted(line)).count()
+    }
+
+    fn values(&self) -> Vec<Value> {
+        let lines = self.lines().into_iter();
+        let value = |line: String| serde_json::from_str(&line).unwrap_or(Value::Null);
+        lines.map(value).collect()
     }
 }
