@@ -18,9 +18,11 @@
 //! # What it promises
 //!
 //! - In whole turns each endpoint has had its exact number of picks, give or
-//!   take one. The error does not grow with time. It is carried over when
-//!   weights change ([`Schedule::with_weights`]), so weights that change every
-//!   second cannot starve anybody (Kratos's picker bursts and starves then).
+//!   take one. The error does not grow with time. What each has saved up stays
+//!   when weights change ([`Schedule::with_weights`]), and the same weights
+//!   again change nothing at all. So weights that change every second cannot
+//!   starve anybody (Kratos's picker bursts and starves then). A change within
+//!   a turn may shift an endpoint by a part of a pick, up or down by chance.
 //! - Weights are fractions of 2⁻⁶⁴. Nothing is cut to whole units, and no
 //!   weight above zero means never.
 //! - An endpoint that may not be picked drops out without burdening its

@@ -265,7 +265,21 @@ proptest! {
     }
 
     #[test]
-    fn changes_of_weight_lose_nothing(
+    fn the_same_weights_again_change_nothing(
+        weights in weights(),
+        rounds in prop::collection::vec(0..60_usize, 1..60),
+        seed: u64,
+    ) {
+        let untouched = Schedule::new(&weights, seed);
+        let mut renewed = Schedule::new(&weights, seed);
+        for count in rounds {
+            prop_assert_eq!(picks(&renewed, count), picks(&untouched, count));
+            renewed = renewed.with_weights(&weights);
+        }
+    }
+
+    #[test]
+    fn changes_of_weight_starve_nobody(
         rounds in prop::collection::vec((prop::collection::vec(0.2..5.0, 8), 1..40_usize), 1..200),
         seed: u64,
     ) {
