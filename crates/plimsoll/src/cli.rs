@@ -2,6 +2,7 @@
 
 mod demo;
 mod gateway;
+mod load_reports;
 mod sidecar;
 pub(crate) mod values;
 

@@ -5,9 +5,11 @@
 
 mod admin;
 mod cli;
+mod cpu;
 mod demo;
 mod dice;
 mod gateway;
+mod load_report;
 mod logs;
 mod memory;
 mod report;

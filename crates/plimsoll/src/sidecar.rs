@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::admin::{self, Readings};
 use crate::cli::{Fault, SidecarSettings};
+use crate::load_report::{self, LoadReadings};
 use crate::report::{self, Published};
 use crate::signals::Signals;
 use crate::{logs, memory};
@@ -64,6 +65,14 @@ async fn serve(settings: SidecarSettings) -> anyhow::Result<()> {
     let metrics_address = metrics.local_addr()?;
     let serving = start(sidecar, metrics, settings.identity.clone())?;
     announce(&settings, data_address, metrics_address);
+    if let Some(load_reports) = settings.load_reports.clone() {
+        tokio::spawn(load_report::publish(
+            load_reports,
+            serving.running.clock(),
+            serving.running.load_reports(),
+            LoadReadings::of(&serving.running),
+        ));
+    }
 
     let signal = signals.next().await;
     serving.readings.not_ready();

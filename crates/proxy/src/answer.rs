@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use plimsoll_wire::{Answer, ProxyError};
 
@@ -30,6 +31,19 @@ pub(crate) fn say_goodbye(connection: &ClientConnection, response: &mut Response
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Says how busy this instance is, if that has been published.
+pub(crate) fn report_load(
+    connection: &ClientConnection,
+    grpc: bool,
+    response: &mut Response<ResponseBody>,
+) {
+    if !switches(response) {
+        let has_body = !response.body().is_end_stream();
+        let reports = &connection.worker().shared.reports;
+        reports.add_to_head(response.headers_mut(), grpc, has_body);
     }
 }
 

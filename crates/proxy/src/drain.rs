@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use plimsoll_limit::Breaker;
 use plimsoll_meter::{Clock, ConcurrencyMeter, Tick};
+use plimsoll_wire::Answer;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::MonotonicClock;
 use crate::connection::Farewell;
+use crate::load_report::LoadReports;
 use crate::stats::{StatsView, WorkerStats};
 use crate::worker::{Command, Role, Shared};
 
@@ -72,6 +74,12 @@ impl Running {
             Role::Sidecar { breaker, .. } => breaker.as_ref(),
             Role::Gateway { .. } => None,
         }
+    }
+
+    /// Where the load report for its answers is published.
+    #[must_use]
+    pub fn load_reports(&self) -> LoadReports {
+        self.shared.reports.clone()
     }
 
     /// A view of its counters that can be read from anywhere, as long as wanted.
@@ -151,6 +159,12 @@ impl Running {
 pub struct Stats(Arc<Shared>);
 
 impl Stats {
+    /// Finished requests alone, as [`StatsView::requests`]: a part of the sums that is cheaper to read.
+    #[must_use]
+    pub fn requests(&self) -> [u64; Answer::COUNT] {
+        StatsView::requests_of(&self.0.stats)
+    }
+
     /// The sums of this moment. Takes no lock and does not disturb the workers.
     #[must_use]
     pub fn view(&self) -> StatsView {

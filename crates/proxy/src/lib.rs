@@ -65,6 +65,7 @@ mod headers;
 mod inline_waker;
 mod io;
 mod listen;
+mod load_report;
 mod outbox;
 mod refusal;
 mod server;
@@ -85,6 +86,7 @@ pub use gateway::{
     RouteError, Routes, Service, ServiceSettings, ServiceView, UpstreamProtocol,
 };
 pub use listen::BindError;
+pub use load_report::{LoadReports, ReportFields};
 pub use server::{Gateway, RoutesHandle, Sidecar, SidecarError, default_workers};
 pub use stats::{StatsView, WorkerStats};
 pub use tls::{ClientTls, ClientTlsConfig, Identity, ServerTls, TlsError, Trust};

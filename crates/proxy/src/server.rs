@@ -16,6 +16,7 @@ use crate::config::{ConfigError, GatewayConfig, SidecarConfig};
 use crate::drain::Running;
 use crate::gateway::Routes;
 use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
+use crate::load_report::LoadReports;
 use crate::stats::WorkerStats;
 use crate::tls::ServerTls;
 use crate::worker::{Command, Role, Shared, run};
@@ -171,6 +172,7 @@ impl Server {
             stats: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
             last_arrival: AtomicU64::new(0),
             role,
+            reports: LoadReports::default(),
             tls,
         });
         Ok(Self {

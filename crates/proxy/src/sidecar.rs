@@ -72,6 +72,7 @@ pub(crate) fn carry(
             }
             Err(refusal) => answer::refuse(refusal, grpc, exchange),
         };
+        answer::report_load(&connection, grpc, &mut response);
         answer::say_goodbye(&connection, &mut response);
         Ok(response)
     }

@@ -108,11 +108,11 @@ impl StatsView {
     /// Sums what all workers have counted. Linear in workers and series; takes no lock.
     #[must_use]
     pub fn of(workers: &[WorkerStats]) -> Self {
-        let mut view = Self::empty();
+        let mut view = Self {
+            requests: Self::requests_of(workers),
+            ..Self::empty()
+        };
         for worker in workers {
-            for (sum, count) in view.requests.iter_mut().zip(&worker.requests) {
-                *sum += count.load(Ordering::Relaxed);
-            }
             for (sum, count) in view.errors.iter_mut().zip(&worker.errors) {
                 *sum += count.load(Ordering::Relaxed);
             }
@@ -123,6 +123,15 @@ impl StatsView {
             view.handshake_failures += worker.handshake_failures.load(Ordering::Relaxed);
         }
         view
+    }
+
+    /// Sums the finished requests of all workers.
+    pub(crate) fn requests_of(workers: &[WorkerStats]) -> [u64; Answer::COUNT] {
+        let of_all = |index: usize| {
+            let counts = workers.iter().map(|worker| &worker.requests[index]);
+            counts.map(|count| count.load(Ordering::Relaxed)).sum()
+        };
+        std::array::from_fn(of_all)
     }
 
     fn empty() -> Self {

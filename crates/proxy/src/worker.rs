@@ -26,6 +26,7 @@ use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
 use crate::gateway::{LocalGateway, Routes};
 use crate::listen::{Accepted, StopAccepting, accept_until};
+use crate::load_report::LoadReports;
 use crate::outbox;
 use crate::sidecar::Application;
 use crate::stats::WorkerStats;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     /// When the last request arrived, in nanoseconds; kept only while draining.
     pub(crate) last_arrival: AtomicU64,
     pub(crate) role: Role,
+    /// What answers say of the load.
+    pub(crate) reports: LoadReports,
     /// TLS towards clients.
     pub(crate) tls: Option<Arc<ServerTls>>,
 }
@@ -309,6 +312,7 @@ mod tests {
                 breaker: None,
                 limits: TimeLimits::default(),
             },
+            reports: LoadReports::default(),
             tls: None,
         });
         runtime().unwrap().block_on(async {

@@ -148,6 +148,19 @@ impl LoadReport {
         protobuf::read(&message)
     }
 
+    /// Reads the protobuf message itself, as it is before it becomes text for a
+    /// header.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`], with which the whole report is refused.
+    pub fn from_protobuf(message: &[u8]) -> Result<Self, ReportError> {
+        if message.len() > REPORT_BYTES_MAX {
+            return Err(ReportError::TooLong);
+        }
+        protobuf::read(message)
+    }
+
     /// The value of [`HEADER`] as text, e.g. `TEXT cpu_utilization=0.25`.
     #[must_use]
     pub fn to_text_header(&self) -> String {

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use plimsoll_proxy::{SidecarConfig, TimeLimits};
 use plimsoll_wire::Identity;
 
+use crate::cli::load_reports::LoadReportArgs;
 use crate::cli::values;
+use crate::load_report::LoadReportSettings;
 
 /// The heading of the time limits in the help.
 const TIMES: &str = "How long (0 is off)";
@@ -148,6 +150,9 @@ pub(crate) struct SidecarArgs {
     #[arg(long, env = "PLIMSOLL_POD", value_name = "NAME", value_parser = values::label, help_heading = IDENTITY)]
     pod: Option<String>,
 
+    #[command(flatten)]
+    load_reports: LoadReportArgs,
+
     /// How log lines are written to standard error
     #[arg(
         long,
@@ -175,6 +180,8 @@ pub(crate) struct SidecarSettings {
     pub(crate) metrics_listen: SocketAddr,
     pub(crate) identity: Identity,
     pub(crate) drain_quiet: Duration,
+    /// `None` is no reports.
+    pub(crate) load_reports: Option<LoadReportSettings>,
     pub(crate) log_format: LogFormat,
 }
 
@@ -219,11 +226,13 @@ impl SidecarArgs {
         let pod = self.pod.unwrap_or_else(host_name);
         let identity = Identity::new(self.namespace, self.configuration, self.revision, pod)
             .map_err(|error| error.to_string())?;
+        let load_reports = self.load_reports.resolve()?;
         Ok(SidecarSettings {
             proxy,
             metrics_listen: self.metrics_listen,
             identity,
             drain_quiet: self.drain_quiet,
+            load_reports,
             log_format: self.log_format,
         })
     }

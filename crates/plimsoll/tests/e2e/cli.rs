@@ -57,6 +57,38 @@ const BAD_FLAGS: &[(&[&str], &[&str])] = &[
     (&["sidecar", "--app", "127.0.0.1"], &["--app", "HOST:PORT"]),
     (&["sidecar", "--app", "127.0.0.1:0"], &["--app", "port 0"]),
     (
+        &["sidecar", "--app", "8080", "--load-reports", "on"],
+        &["--load-reports", "on"],
+    ),
+    (
+        &["sidecar", "--app", "8080", "--cpu-quota", "1"],
+        &["--cpu-quota", "--load-reports"],
+    ),
+    (
+        &[
+            "sidecar",
+            "--app",
+            "8080",
+            "--load-reports",
+            "all",
+            "--cpu-quota",
+            "0",
+        ],
+        &["--cpu-quota", "0.5"],
+    ),
+    (
+        &[
+            "sidecar",
+            "--app",
+            "8080",
+            "--load-reports",
+            "all",
+            "--cpu-cgroup",
+            "/nowhere",
+        ],
+        &["--cpu-cgroup", "/nowhere", "cpu.stat", "cpuacct.usage"],
+    ),
+    (
         &["sidecar", "--app", "127.0.0.1:99999"],
         &["--app", "HOST:PORT"],
     ),

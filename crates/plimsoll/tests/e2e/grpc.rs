@@ -23,7 +23,7 @@ use crate::harness::sidecar::Sidecar;
 use crate::harness::soon;
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Number {
+pub(crate) struct Number {
     #[prost(uint64, tag = "1")]
     value: u64,
 }
@@ -36,7 +36,7 @@ fn number(value: u64) -> Number {
 
 /// The service: what would be generated from a `.proto` file, and the four methods.
 #[derive(Debug, Clone, Copy)]
-struct Calculator;
+pub(crate) struct Calculator;
 
 impl NamedService for Calculator {
     const NAME: &'static str = "test.Calculator";
@@ -145,20 +145,20 @@ impl StreamingService<Number> for Calculator {
 
 /// A running [`Calculator`]. It ends when it is dropped.
 #[derive(Debug)]
-struct Running {
-    addr: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) addr: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Running {
-    async fn start() -> Self {
+impl Calculator {
+    pub(crate) async fn start() -> Running {
         let listener = free_listener().await;
         let addr = listener.local_addr().unwrap();
         let served = Server::builder()
-            .add_service(Calculator)
+            .add_service(Self)
             .serve_with_incoming(TcpIncoming::from(listener));
         let task = tokio::spawn(async move { served.await.unwrap() });
-        Self { addr, task }
+        Running { addr, task }
     }
 }
 
@@ -168,9 +168,9 @@ impl Drop for Running {
     }
 }
 
-type Client = tonic::client::Grpc<Channel>;
+pub(crate) type Client = tonic::client::Grpc<Channel>;
 
-async fn client(sidecar: &Sidecar) -> Client {
+pub(crate) async fn client(sidecar: &Sidecar) -> Client {
     let endpoint = Endpoint::try_from(format!("http://{}", sidecar.data)).unwrap();
     let mut client = Client::new(soon("connect", endpoint.connect()).await.unwrap());
     client.ready().await.unwrap();
@@ -181,7 +181,7 @@ fn method(name: &str) -> PathAndQuery {
     format!("/test.Calculator/{name}").parse().unwrap()
 }
 
-async fn square(client: &mut Client, value: u64) -> Result<Response<Number>, Status> {
+pub(crate) async fn square(client: &mut Client, value: u64) -> Result<Response<Number>, Status> {
     let mut request = Request::new(number(value));
     request
         .metadata_mut()
@@ -191,7 +191,7 @@ async fn square(client: &mut Client, value: u64) -> Result<Response<Number>, Sta
     soon("Square", called).await
 }
 
-async fn count(client: &mut Client, to: u64) -> Result<Streaming<Number>, Status> {
+pub(crate) async fn count(client: &mut Client, to: u64) -> Result<Streaming<Number>, Status> {
     client.ready().await.unwrap();
     let called =
         client.server_streaming(Request::new(number(to)), method("Count"), Codec::default());
@@ -200,7 +200,7 @@ async fn count(client: &mut Client, to: u64) -> Result<Streaming<Number>, Status
 
 #[tokio::test]
 async fn all_four_kinds_of_calls_pass_with_their_metadata() {
-    let app = Running::start().await;
+    let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &["--concurrency", "4"]).await;
     let mut client = client(&sidecar).await;
 
@@ -249,7 +249,7 @@ async fn all_four_kinds_of_calls_pass_with_their_metadata() {
 
 #[tokio::test]
 async fn an_error_of_the_application_arrives_as_it_was_given() {
-    let app = Running::start().await;
+    let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &[]).await;
     let mut client = client(&sidecar).await;
     let refused = square(&mut client, 0).await.unwrap_err();
@@ -259,7 +259,7 @@ async fn an_error_of_the_application_arrives_as_it_was_given() {
 
 #[tokio::test]
 async fn a_time_limit_within_a_stream_ends_it_with_deadline_exceeded() {
-    let app = Running::start().await;
+    let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &["--timeout", "500ms"]).await;
     let mut client = client(&sidecar).await;
     let mut counted = count(&mut client, ENDLESS).await.unwrap();
@@ -308,7 +308,7 @@ async fn failures_of_the_sidecar_are_grpc_statuses() {
     );
 
     // No place.
-    let app = Running::start().await;
+    let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &["--concurrency", "1", "--queue", "1"]).await;
     let mut caller = client(&sidecar).await;
     let held = count(&mut caller, ENDLESS).await.unwrap();
@@ -331,7 +331,7 @@ async fn failures_of_the_sidecar_are_grpc_statuses() {
 
 #[tokio::test]
 async fn a_deadline_of_the_client_gives_everything_back() {
-    let app = Running::start().await;
+    let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &["--concurrency", "1"]).await;
     let mut caller = client(&sidecar).await;
     // Numbers that never come to an end, so that there is never a sum.

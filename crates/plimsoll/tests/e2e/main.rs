@@ -25,6 +25,7 @@ mod grpc;
 mod harness;
 mod headers;
 mod limits;
+mod load_reports;
 mod memory;
 mod pool;
 mod prometheus;

@@ -17,6 +17,7 @@ use crate::connection::{ClientConnection, Farewell};
 use crate::deadline::{Deadlines, Limit};
 use crate::exchange::Exchange;
 use crate::forward::Carrier;
+use crate::load_report::LoadReports;
 use crate::refusal::grpc_timeout_trailers;
 
 /// The body of a response to the client.
@@ -200,10 +201,16 @@ impl ForwardedBody {
             );
         }
         if self.grpc {
-            Ok(Frame::trailers(grpc_timeout_trailers()))
+            let mut trailers = grpc_timeout_trailers();
+            self.reports().add_to_trailers(&mut trailers);
+            Ok(Frame::trailers(trailers))
         } else {
             Err(BrokenOff::Timeout(limit.as_str()))
         }
+    }
+
+    fn reports(&self) -> &LoadReports {
+        &self.connection.worker().shared.reports
     }
 
     /// Whether the application has sent all of it.
@@ -263,7 +270,10 @@ impl Body for ForwardedBody {
             return Poll::Ready(None);
         }
         match this.poll_upstream(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let (true, Some(trailers)) = (this.grpc, frame.trailers_mut()) {
+                    this.reports().add_to_trailers(trailers);
+                }
                 if frame.is_trailers() || this.has_all() {
                     if let (Some(held), Some(trailers)) = (&mut this.held, frame.trailers_ref()) {
                         held.exchange.trailers(trailers);
