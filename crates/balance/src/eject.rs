@@ -46,6 +46,10 @@ const SUCCESS_WEIGHT: f32 = 1.0 / 64.0;
 /// number can tell apart, and an endpoint that has recovered gets a clean record.
 const SUCCESS_CLEAN: f32 = 1.0 - 1.0 / 8_192.0;
 
+/// The part of the failure rate that is forgiven with each call of `tend`, ten a
+/// second: a time constant of 20 s.
+const FORGIVEN_SHARE: f32 = 1.0 / 200.0;
+
 /// An endpoint that lasted so many times as long as it had been left out has
 /// its next failure counted as the first.
 const GOOD_BEHAVIOUR_RATIO: u32 = 4;
@@ -148,6 +152,14 @@ pub(crate) fn success_after(success: f32, failed: bool) -> f32 {
         return success - success * SUCCESS_WEIGHT;
     }
     let after = success + (1.0 - success) * SUCCESS_WEIGHT;
+    if after > SUCCESS_CLEAN { 1.0 } else { after }
+}
+
+/// The success rate after a call of `tend` later, without answers. An endpoint
+/// that gets nothing because it has failed could else never have a better rate.
+#[inline]
+pub(crate) fn forgiven(success: f32) -> f32 {
+    let after = success + (1.0 - success) * FORGIVEN_SHARE;
     if after > SUCCESS_CLEAN { 1.0 } else { after }
 }
 

@@ -258,7 +258,8 @@ impl Endpoint {
         let typical = self.core.peers.latency();
         let (steady, recent) = (self.learned.latency(now), self.learned.recent());
         let expected = peak_ewma::expected(steady, recent, typical);
-        let cost = peak_ewma::unit_cost(expected, self.share(), self.learned.success());
+        let compared = typical.map_or(peak_ewma::LATENCY_UNKNOWN, |_| expected);
+        let cost = peak_ewma::unit_cost(compared, self.share(), self.learned.success());
         self.hot.expected.store(expected as f32);
         self.hot.unit_cost.store(cost);
     }

@@ -70,6 +70,7 @@ impl Core {
                 ejection.probing = true;
                 self.ask_for_probe(endpoint);
             }
+            endpoint.learned.forget_failures();
             if endpoint.standing() == Standing::Usable as u8 {
                 typical.add(
                     endpoint.learned.latency(now),

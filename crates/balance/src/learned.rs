@@ -6,7 +6,7 @@ use plimsoll_meter::{
     Average, Decay, Ewma, RollingSummary, Sample, SummarySnapshot, Tick, WindowShape,
 };
 
-use crate::eject::{evidence_after, success_after};
+use crate::eject::{evidence_after, forgiven, success_after};
 use crate::outcome::{FailureKind, Outcome};
 use crate::policy::peak_ewma::{self, SAMPLE_RATIO_MAX};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -190,6 +190,11 @@ impl Learned {
             .store(since.as_nanos(), Ordering::Relaxed);
         self.latency.clear();
         self.recent.store(UNKNOWN);
+    }
+
+    /// Lets failures of the past count for less, as time passes.
+    pub(crate) fn forget_failures(&self) {
+        self.success.change(forgiven);
     }
 
     /// Sets the evidence, and what it does not fall below from now on.

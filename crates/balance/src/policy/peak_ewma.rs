@@ -13,7 +13,7 @@
 //! - **Stalled.** If nothing comes back for longer than chance would have it
 //!   although something runs, the endpoint costs more by the square of the time:
 //!   so one that hangs is seen before it answers anything.
-//! - **Failures** divide by the square of the success rate, and a failed
+//! - **Failures**, if there are many, divide by the square of the success rate, and a failed
 //!   request's time counts only if it was long: failing fast is not fast.
 //!
 //! Finagle's peak EWMA, from which the policy has its name, takes the maximum
@@ -74,12 +74,20 @@ const AGE_RATIO_MANY: f32 = 1.15;
 /// probability e⁻³.
 const AGE_RATIO_FEW: f32 = 3.0;
 
+/// The share of failures that costs nothing. Where requests come one by one, the
+/// least difference decides: one failure among 64 answers would take all from
+/// an endpoint, and with it the chance to improve its rate. Who fails more than
+/// its peers, though seldom, is for ejection to find.
+const FAILURES_ALLOWED: f32 = 0.1;
+
 /// The success rate below which it does not count for less: 100 times the cost.
 const SUCCESS_MIN: f32 = 0.1;
 
-/// The latency, in seconds, of endpoints of which none has answered yet. Any
-/// number does, for all have the same.
-const LATENCY_UNKNOWN: f64 = 0.001;
+/// The latency, in seconds, by which endpoints are compared until it is known
+/// what is typical. Any number does, for all have the same: the first to answer
+/// is not better than those that had no time to. And until an endpoint has
+/// answered, so long is no stall.
+pub(crate) const LATENCY_UNKNOWN: f64 = 1.0;
 
 /// The shortest latency that is told from zero, in seconds: 1 µs.
 const LATENCY_MIN: f64 = 1e-6;
@@ -154,7 +162,7 @@ pub(crate) fn stall(age: f32, expected: f32, in_flight: u32, exact: bool) -> f32
 /// What a request more costs, in seconds for each in flight: the expected
 /// latency over the share and the square of the success rate.
 pub(crate) fn unit_cost(expected: f64, share: f32, success: f32) -> f32 {
-    let success = success.max(SUCCESS_MIN);
+    let success = (success + FAILURES_ALLOWED).clamp(SUCCESS_MIN, 1.0);
     expected as f32 / (share * success * success)
 }
 
@@ -233,7 +241,8 @@ mod tests {
     #[test]
     fn failures_cost_and_never_pay() {
         let healthy = unit_cost(0.02, 1.0, 1.0);
-        assert!(unit_cost(0.02, 1.0, 0.9) > 1.2 * healthy);
+        assert_eq!(unit_cost(0.02, 1.0, 0.95), healthy);
+        assert!(unit_cost(0.02, 1.0, 0.7) > 1.5 * healthy);
         assert!(unit_cost(0.02, 1.0, 0.0) >= 99.0 * healthy);
     }
 

@@ -1,0 +1,244 @@
+//! A failing endpoint never becomes more attractive.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use plimsoll_balance::{
+    BalancerConfig, EjectionConfig, EndpointState, FailureKind, Outcome, POLICY_NAMES, Pick, Policy,
+};
+
+use super::{address, address_of, at, balancer, run, state, view};
+
+/// Plays `seconds` of a request each 2 ms against `count` endpoints that answer in
+/// 20 ms, but for `a`, which answers as `failing` says. Counts picks.
+fn play(
+    config: BalancerConfig,
+    count: usize,
+    seconds: u64,
+    failing: impl Fn(u64) -> Option<(u64, Outcome)>,
+) -> HashMap<String, u64> {
+    let balancer = balancer(config, count);
+    let mut picks = HashMap::new();
+    let mut running: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
+    let mut ends: HashMap<u64, (Pick, Outcome)> = HashMap::new();
+    for milli in 0..seconds * 1_000 {
+        while running
+            .peek()
+            .is_some_and(|Reverse((end, _))| *end <= milli)
+        {
+            let Reverse((_, number)) = running.pop().unwrap();
+            let (pick, outcome) = ends.remove(&number).unwrap();
+            pick.finish(at(milli), outcome);
+        }
+        if milli % 100 == 0 {
+            balancer.advance(at(milli));
+        }
+        if milli % 2 == 0 {
+            let pick = run(&balancer, at(milli));
+            let address = address_of(&pick).to_string();
+            let special = (address == "a").then(|| failing(milli)).flatten();
+            let (after, outcome) = special.unwrap_or((20, Outcome::Success));
+            *picks.entry(address).or_default() += 1;
+            running.push(Reverse((milli + after, milli)));
+            ends.insert(milli, (pick, outcome));
+        }
+    }
+    picks
+}
+
+fn configs() -> impl Iterator<Item = (String, BalancerConfig)> {
+    [true, false].into_iter().flat_map(|enabled| {
+        POLICY_NAMES.into_iter().map(move |name| {
+            let config = BalancerConfig {
+                policy: name.parse().expect("it is a policy's name"),
+                ejection: EjectionConfig {
+                    enabled,
+                    ..EjectionConfig::default()
+                },
+                ..BalancerConfig::default()
+            };
+            (format!("{name}, ejection {enabled}"), config)
+        })
+    })
+}
+
+/// The two rows in which Kratos sends the failing node 3 and 10 times the share
+/// of the others: all answers fail at once, with Unavailable and with Unknown.
+/// Only a policy that looks at nothing may send as much as before, and only if
+/// ejection is switched off.
+#[test]
+fn who_fails_fast_gets_less_than_its_fair_share_by_every_policy() {
+    for code in [14, 2] {
+        for (name, config) in configs() {
+            let blind = !config.ejection.enabled
+                && matches!(
+                    config.policy,
+                    Policy::RoundRobin | Policy::Random | Policy::Orca(_)
+                );
+            let picks = play(config, 3, 20, |_| Some((1, Outcome::from_grpc_code(code))));
+            let total: u64 = picks.values().sum();
+            let share = picks["a"] as f64 / total as f64;
+            let most = if blind { 0.35 } else { 0.25 };
+            assert!(share < most, "{name}, gRPC {code}: {share}");
+        }
+    }
+}
+
+#[test]
+fn who_fails_from_time_to_time_gets_less_than_its_fair_share() {
+    let config = BalancerConfig::default();
+    let every_third = |milli: u64| {
+        let failed = (milli / 2) % 3 == 0;
+        failed.then_some((1, Outcome::Failure(FailureKind::Error)))
+    };
+    let picks = play(config, 3, 20, every_third);
+    let share = picks["a"] as f64 / picks.values().sum::<u64>() as f64;
+    assert!(share < 0.1, "{share}");
+}
+
+#[test]
+fn who_hangs_is_left_alone_before_anything_fails() {
+    let hangs = |_| Some((100_000, Outcome::Success));
+    let picks = play(BalancerConfig::default(), 4, 10, hangs);
+    // What is sent before the first answer is late, and a trial every 5 s.
+    assert!(picks["a"] <= 6, "{picks:?}");
+}
+
+#[test]
+fn cancelled_requests_blame_nobody() {
+    let gone = |_| Some((5, Outcome::Cancelled));
+    let picks = play(BalancerConfig::default(), 3, 10, gone);
+    let share = picks["a"] as f64 / picks.values().sum::<u64>() as f64;
+    assert!((0.25..0.8).contains(&share), "{share}");
+}
+
+#[test]
+fn of_two_endpoints_one_is_ejected_after_three_failures_and_tried_with_one_request() {
+    let balancer = balancer(BalancerConfig::default(), 2);
+    let mut failures = 0;
+    let mut now = 0;
+    while state(&balancer, at(now), "a") != EndpointState::Ejected {
+        now += 1;
+        assert!(now < 100, "{failures} failures were not enough");
+        let pick = run(&balancer, at(now));
+        let failed = &*address_of(&pick) == "a";
+        failures += u32::from(failed);
+        let outcome = if failed {
+            Outcome::from_http_status(500, None)
+        } else {
+            Outcome::Success
+        };
+        pick.finish(at(now + 1), outcome);
+    }
+    assert_eq!(failures, 3);
+    for later in now..now + 9_000 {
+        let pick = run(&balancer, at(later));
+        assert_eq!(&*address_of(&pick), "b");
+        pick.finish(at(later), Outcome::Success);
+    }
+
+    now += 10_100;
+    balancer.advance(at(now));
+    assert_eq!(state(&balancer, at(now), "a"), EndpointState::Probing);
+    let probe = run(&balancer, at(now));
+    assert!(probe.is_probe() && &*address_of(&probe) == "a");
+    let others: Vec<Pick> = (0..20).map(|_| run(&balancer, at(now))).collect();
+    assert!(others.iter().all(|pick| &*address_of(pick) == "b"));
+
+    probe.finish(at(now + 20), Outcome::Success);
+    assert_eq!(state(&balancer, at(now), "a"), EndpointState::SlowStart);
+    for step in 0..=100 {
+        balancer.advance(at(now + 20 + 100 * step));
+    }
+    assert_eq!(
+        state(&balancer, at(now + 10_020), "a"),
+        EndpointState::Healthy
+    );
+}
+
+#[test]
+fn a_probe_that_tells_nothing_is_repeated_and_one_that_fails_costs_twice_the_time() {
+    let balancer = balancer(BalancerConfig::default(), 2);
+    eject(&balancer, 0);
+    let left = |now| view(&balancer, at(now), "a").ejected_until;
+    assert_eq!(left(0), Some(Duration::from_secs(10)));
+    balancer.advance(at(10_000));
+    drop(run(&balancer, at(10_000)));
+    let again = run(&balancer, at(10_001));
+    assert!(again.is_probe(), "the first was dropped");
+    again.finish(at(10_002), Outcome::Failure(FailureKind::Connect));
+    assert_eq!(left(10_002), Some(Duration::from_secs(20)));
+    assert!(!run(&balancer, at(10_003)).is_probe());
+}
+
+/// Has `a` ejected at `now`.
+fn eject(balancer: &plimsoll_balance::Balancer, now: u64) {
+    for _ in 0..100 {
+        let pick = run(balancer, at(now));
+        let failed = &*address_of(&pick) == "a";
+        let outcome = if failed {
+            Outcome::Failure(FailureKind::Error)
+        } else {
+            Outcome::Success
+        };
+        pick.finish(at(now), outcome);
+    }
+    assert_eq!(state(balancer, at(now), "a"), EndpointState::Ejected);
+}
+
+#[test]
+fn retry_after_is_honoured_within_its_bound() {
+    let balancer = balancer(BalancerConfig::default(), 3);
+    let first = run(&balancer, at(0));
+    let shy = address_of(&first);
+    let wait = Some(Duration::from_secs(3_600));
+    first.finish(at(1), Outcome::from_http_status(429, wait));
+    assert_eq!(state(&balancer, at(1), &shy), EndpointState::Ejected);
+    let left = view(&balancer, at(1), &shy).ejected_until;
+    assert_eq!(left, Some(plimsoll_balance::RETRY_AFTER_MAX));
+}
+
+#[test]
+fn when_all_fail_all_are_used_and_nobody_waits_for_the_end() {
+    for count in [1, 2, 5] {
+        let balancer = balancer(BalancerConfig::default(), count);
+        let mut used = HashMap::<String, u32>::new();
+        for now in 0..2_000 {
+            if now % 100 == 0 {
+                balancer.advance(at(now));
+            }
+            let pick = run(&balancer, at(now));
+            *used.entry(address_of(&pick).to_string()).or_default() += 1;
+            pick.finish(at(now), Outcome::Failure(FailureKind::Error));
+        }
+        for index in 0..count {
+            let used = used.get(&address(index)).copied().unwrap_or(0);
+            assert!(used as usize > 2_000 / count / 4, "{count}: {used}");
+        }
+        // The fault is gone: the first answer is good.
+        run(&balancer, at(2_001)).finish(at(2_002), Outcome::Success);
+    }
+}
+
+#[test]
+fn no_more_than_the_share_is_ejected() {
+    let balancer = balancer(BalancerConfig::default(), 10);
+    for now in 0..20_000 {
+        let pick = run(&balancer, at(now));
+        // `a` to `g` fail: seven of ten.
+        let failed = *address_of(&pick) < *"h";
+        let outcome = if failed {
+            Outcome::Failure(FailureKind::Error)
+        } else {
+            Outcome::Success
+        };
+        pick.finish(at(now), outcome);
+        let view = balancer.view(at(now));
+        let out = view
+            .endpoints
+            .iter()
+            .filter(|it| it.state == EndpointState::Ejected);
+        assert!(out.count() <= 5);
+    }
+}
