@@ -16,6 +16,9 @@ mod report;
 mod sidecar;
 mod signals;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 use std::process::ExitCode;
 
 use crate::cli::{Action, Fault};

@@ -59,6 +59,16 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| BYTES.to_owned())
 }
 
+/// A number of bytes as it is read: `64MiB`, `1000`.
+pub(crate) fn written_bytes(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let fits = |(size, _): &(u64, &str)| bytes > 0 && bytes.is_multiple_of(*size);
+    match units.into_iter().find(fits) {
+        Some((size, unit)) => format!("{}{unit}", bytes / size),
+        None => bytes.to_string(),
+    }
+}
+
 /// How numbers of bytes are written.
 const BYTES: &str = "write a number of bytes, such as 65536, 64KiB, 16MiB or 1GiB";
 
@@ -157,6 +167,7 @@ mod tests {
             ("1GiB", 1 << 30),
         ] {
             assert_eq!(bytes(text), Ok(expected), "{text}");
+            assert_eq!(bytes(&written_bytes(expected)), Ok(expected), "{text}");
         }
         for text in [
             "",

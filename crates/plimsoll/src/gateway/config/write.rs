@@ -107,8 +107,11 @@ fn process(lines: &mut Lines, plan: &ProcessPlan) {
 }
 
 fn service(lines: &mut Lines, plan: &ServicePlan) {
-    // A name may have dots, which would part it.
-    let name = format!("services.{}", Quoted(&plan.name));
+    let name = if plan.name.contains('.') {
+        format!("services.{}", Quoted(&plan.name))
+    } else {
+        format!("services.{}", plan.name)
+    };
     lines.table(&name);
     lines.list("upstreams", plan.upstreams.iter().map(ToString::to_string));
     if let Some(file) = &plan.upstream_file {
@@ -147,7 +150,7 @@ fn balancing(lines: &mut Lines, name: &str, plan: &ServicePlan) {
     let queue = &plan.balancer.queue;
     lines.table(&format!("{name}.queue"));
     lines.bare("depth", queue.depth);
-    lines.text("bytes", queue.bytes_max);
+    lines.text("bytes", values::written_bytes(queue.bytes_max));
     lines.duration("age", queue.age_max);
     let retry = &plan.balancer.retry_budget;
     lines.table(&format!("{name}.retry"));
