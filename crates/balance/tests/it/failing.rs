@@ -27,8 +27,8 @@ fn play(
             .peek()
             .is_some_and(|Reverse((end, _))| *end <= milli)
         {
-            let Reverse((_, number)) = running.pop().unwrap();
-            let (pick, outcome) = ends.remove(&number).unwrap();
+            let Reverse((_, number)) = running.pop().expect("it was just seen");
+            let (pick, outcome) = ends.remove(&number).expect("each number runs once");
             pick.finish(at(milli), outcome);
         }
         if milli % 100 == 0 {
@@ -89,7 +89,7 @@ fn who_fails_fast_gets_less_than_its_fair_share_by_every_policy() {
 fn who_fails_from_time_to_time_gets_less_than_its_fair_share() {
     let config = BalancerConfig::default();
     let every_third = |milli: u64| {
-        let failed = (milli / 2) % 3 == 0;
+        let failed = (milli / 2).is_multiple_of(3);
         failed.then_some((1, Outcome::Failure(FailureKind::Error)))
     };
     let picks = play(config, 3, 20, every_third);

@@ -54,7 +54,7 @@ struct World {
 impl World {
     fn new(policy: &str) -> Self {
         let config = BalancerConfig {
-            policy: policy.parse().unwrap(),
+            policy: policy.parse().expect("it is a policy's name"),
             queue: QueueConfig {
                 depth: DEPTH,
                 ..QueueConfig::default()
@@ -62,7 +62,7 @@ impl World {
             ..BalancerConfig::default()
         };
         let world = Self {
-            balancer: Balancer::new(config).unwrap(),
+            balancer: Balancer::new(config).expect("the settings are in range"),
             slots: [1; ENDPOINTS],
             draining: [false; ENDPOINTS],
             running: Vec::new(),
@@ -78,7 +78,8 @@ impl World {
             ..EndpointSpec::new(address(index))
         };
         let specs: Vec<_> = self.slots.iter().enumerate().map(spec).collect();
-        self.balancer.set_endpoints(at(0), &specs).unwrap();
+        let change = self.balancer.set_endpoints(at(0), &specs);
+        change.expect("the set is sound");
     }
 
     fn in_flight(&self, index: usize) -> u32 {
@@ -91,8 +92,8 @@ impl World {
             .any(|index| !self.draining[index] && self.in_flight(index) < self.slots[index])
     }
 
-    fn apply(&mut self, step: Step) {
-        match step {
+    fn apply(&mut self, step: &Step) {
+        match *step {
             Step::Enter => self.enter(),
             Step::End(index, finish) if !self.running.is_empty() => {
                 let pick = self.running.swap_remove(index.index(self.running.len()));
@@ -180,7 +181,7 @@ proptest! {
         for step in steps {
             let lowered = matches!(step, Step::Slots(..));
             let before: Vec<u32> = (0..ENDPOINTS).map(|index| world.in_flight(index)).collect();
-            world.apply(step);
+            world.apply(&step);
             world.settle();
             world.check();
             for (index, &before) in before.iter().enumerate() {
