@@ -39,6 +39,7 @@ loom:
     export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
     cargo test --locked --release -p plimsoll-meter --lib -- loom
     cargo test --locked --release -p plimsoll-limit --test 'loom*'
+    cargo test --locked --release -p plimsoll-balance --lib -- loom
 
 # Parsers against arbitrary bytes, for `seconds=300`; needs a nightly toolchain and cargo-fuzz
 fuzz parser="accept":

@@ -18,11 +18,18 @@ use crate::peers::Peers;
 use crate::pick::Pick;
 use crate::policy::Policy;
 use crate::standing::Roll;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+
+/// The time from the first request to the first early look, in nanoseconds.
+const EARLY_LOOK_FIRST: u64 = 250_000;
+
+/// After this time from the first request there are no more early looks, in nanoseconds.
+const EARLY_LOOKS_END: u64 = 100_000_000;
 
 /// What endpoints, picks and waiters of one balancer share.
 pub(crate) struct Core {
-    /// Whether any endpoint has a slot limit. Changed under the gate's lock.
+    /// Whether any endpoint has a slot limit. Changed under the gate's lock. Picks
+    /// that do not see the change yet go by what was before.
     limited: AtomicBool,
     /// The worst [`Standing`](crate::standing::Standing) that may be used.
     floor: AtomicU8,
@@ -31,8 +38,12 @@ pub(crate) struct Core {
     /// How many endpoints ask for a probing request.
     probes_due: AtomicU32,
     pub(crate) peers: Peers,
+    /// When the first requests are looked at, see [`Core::is_early_look_due`].
+    early: AtomicU64,
+    /// The first request, in nanoseconds.
+    started: AtomicU64,
     gate: Mutex<Gate>,
-    /// Taken before the gate, where both are.
+    /// Taken after the gate, where both are.
     pub(crate) roll: Mutex<Roll>,
 }
 
@@ -82,6 +93,8 @@ impl Core {
             uses_p2c: AtomicBool::new(matches!(config.policy, Policy::P2c)),
             probes_due: AtomicU32::new(0),
             peers: Peers::new(),
+            early: AtomicU64::new(0),
+            started: AtomicU64::new(0),
             gate: Mutex::new(Gate {
                 queue: WaitQueue::new(),
                 config: config.queue,
@@ -95,7 +108,7 @@ impl Core {
 
     #[inline]
     pub(crate) fn limited(&self) -> bool {
-        self.limited.load(Ordering::SeqCst)
+        self.limited.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -140,6 +153,38 @@ impl Core {
         self.probes_due.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether the endpoints should be compared although no housekeeping is due.
+    ///
+    /// Endpoints that have just begun to be used are compared soon, and again
+    /// after twice the time, until housekeeping does it as often: at 4,000
+    /// requests a second a tenth of a second is too long to take each for typical.
+    #[inline]
+    pub(crate) fn is_early_look_due(&self, now: Tick) -> bool {
+        let due = self.early.load(Ordering::Relaxed);
+        now.as_nanos() >= due && self.claim_early_look(now.as_nanos(), due)
+    }
+
+    #[cold]
+    fn claim_early_look(&self, now: u64, due: u64) -> bool {
+        if due == 0 {
+            self.started.store(now, Ordering::Relaxed);
+        }
+        let passed = now.saturating_sub(self.started.load(Ordering::Relaxed));
+        let next = if passed >= EARLY_LOOKS_END {
+            u64::MAX
+        } else {
+            now.saturating_add(passed.max(EARLY_LOOK_FIRST))
+        };
+        let order = Ordering::Relaxed;
+        let claimed = self.early.compare_exchange(due, next, order, order);
+        claimed.is_ok() && due != 0
+    }
+
+    /// Begins early looks anew: there are endpoints that nothing is known about.
+    pub(crate) fn look_early(&self) {
+        self.early.store(0, Ordering::Relaxed);
+    }
+
     /// Locks the gate.
     pub(crate) fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock()
@@ -147,20 +192,19 @@ impl Core {
 
     /// Says whether there are limits. `gate` shows that the caller has the lock.
     pub(crate) fn set_limited(&self, _gate: &mut Gate, limited: bool) {
-        self.limited.store(limited, Ordering::SeqCst);
+        self.limited.store(limited, Ordering::Relaxed);
     }
 
     /// A request at `endpoint` has ended: its slot goes to whoever waits longest.
     ///
-    /// A request that began when there were no limits may end when there are.
-    /// It is counted out first and asks for limits then; whoever introduces
-    /// limits says so first and counts then. In the one order of sequentially
-    /// consistent operations, at least one of the two sees the other.
+    /// A request that began when there was no limit may end when there is. The
+    /// count and the word that says that there is a limit are one: either the
+    /// request sees the limit as it is counted out, or whoever introduces the
+    /// limit sees that it is out.
     #[inline]
     pub(crate) fn release(&self, endpoint: &Arc<Endpoint>, now: Option<Tick>) {
-        if !self.limited() {
-            endpoint.end();
-            if self.limited() {
+        if !endpoint.has_limit() {
+            if endpoint.end() {
                 let wakers = self.gate().hand_over(self, endpoint, now);
                 wake(wakers);
             }

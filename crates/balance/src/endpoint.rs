@@ -55,6 +55,7 @@ pub struct Endpoint {
 
 /// What a pick reads and writes: one cache line.
 struct Hot {
+    /// Requests that run, and [`LIMITED`].
     in_flight: AtomicU32,
     /// The number of slots; [`NO_LIMIT`] is without limit.
     slots: AtomicU32,
@@ -76,6 +77,9 @@ struct Hot {
     /// began, and is well again.
     stuck: AtomicU32,
 }
+
+/// In [`Hot::in_flight`], that there is a limit. It bounds the count to 2³¹ − 1.
+const LIMITED: u32 = 1 << 31;
 
 /// Stands for no limit in [`Hot::slots`].
 const NO_LIMIT: u32 = u32::MAX;
@@ -154,7 +158,7 @@ impl Endpoint {
     /// Requests that run there now.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.hot.in_flight.load(Ordering::Relaxed)
+        self.hot.in_flight.load(Ordering::Relaxed) & !LIMITED
     }
 
     /// The number of slots, or `None` without limit.
@@ -171,14 +175,23 @@ impl Endpoint {
     pub(crate) fn set_slots(&self, slots: Option<NonZeroU32>) {
         let slots = slots.map_or(NO_LIMIT, NonZeroU32::get);
         self.hot.slots.store(slots, Ordering::Relaxed);
+        if slots == NO_LIMIT {
+            self.hot.in_flight.fetch_and(!LIMITED, Ordering::Relaxed);
+        } else {
+            self.hot.in_flight.fetch_or(LIMITED, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is a limit. Changed under the lock of the gate.
+    #[inline]
+    pub(crate) fn has_limit(&self) -> bool {
+        self.hot.in_flight.load(Ordering::Relaxed) & LIMITED != 0
     }
 
     /// Whether another request may run there. Exact under the lock of the gate.
     #[inline]
     pub(crate) fn has_slot(&self) -> bool {
-        // Ordered before and after the flag that says whether there are limits:
-        // see `Core::release`.
-        self.hot.in_flight.load(Ordering::SeqCst) < self.hot.slots.load(Ordering::Relaxed)
+        self.in_flight() < self.hot.slots.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -267,7 +280,7 @@ impl Endpoint {
     /// Counts a request in.
     #[inline]
     pub(crate) fn begin(&self, now: Tick) {
-        if self.hot.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.hot.in_flight.fetch_add(1, Ordering::Relaxed) & !LIMITED == 0 {
             self.set_oldest(now, true);
         }
     }
@@ -286,11 +299,12 @@ impl Endpoint {
         self.hot.oldest.store(word, Ordering::Relaxed);
     }
 
-    /// Counts a request out.
+    /// Counts a request out. Whether there is a limit.
     #[inline]
-    pub(crate) fn end(&self) {
-        let before = self.hot.in_flight.fetch_sub(1, Ordering::SeqCst);
-        debug_assert!(before > 0, "a request ended twice");
+    pub(crate) fn end(&self) -> bool {
+        let before = self.hot.in_flight.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before & !LIMITED > 0, "a request ended twice");
+        before & LIMITED != 0
     }
 
     /// How long nothing has come back although something runs.
