@@ -293,14 +293,21 @@ mod tests {
     use super::*;
     use crate::listen::bind;
     use crate::server::runtime;
+    use crate::stats::StatsView;
+    use crate::tls::Identity;
     use std::net::Ipv4Addr;
     use std::num::NonZeroUsize;
 
-    /// As when it panics: its future is dropped before its end.
-    #[test]
-    fn a_connection_that_ends_midway_leaves_nothing_behind() {
+    /// A connection that is about to be served, and the client's end of it.
+    struct Begun<F> {
+        worker: Rc<Worker>,
+        served: F,
+        client: TcpStream,
+        places: Arc<Semaphore>,
+    }
+
+    async fn begin(tls: Option<Arc<ServerTls>>) -> Begun<impl Future<Output = ()>> {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = bind(any_port).unwrap();
         let shared = Arc::new(Shared {
             clock: MonotonicClock::start(),
             meter: Arc::new(ConcurrencyMeter::new(NonZeroUsize::MIN)),
@@ -313,30 +320,58 @@ mod tests {
                 limits: TimeLimits::default(),
             },
             reports: LoadReports::default(),
-            tls: None,
+            tls,
         });
+        let worker = Rc::new(Worker::new(0, shared));
+        let listener = tokio::net::TcpListener::from_std(bind(any_port).unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, client) = tokio::join!(listener.accept(), client);
+        let (stream, remote) = accepted.unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let accepted = Accepted {
+            stream,
+            remote,
+            place: Arc::clone(&places).try_acquire_owned().unwrap(),
+        };
+        worker.stats().connection_opened();
+        Begun {
+            served: connection::serve(&worker, accepted),
+            worker,
+            client: client.unwrap(),
+            places,
+        }
+    }
+
+    /// As when it panics: its future is dropped before its end.
+    #[test]
+    fn a_connection_that_ends_midway_leaves_nothing_behind() {
         runtime().unwrap().block_on(async {
-            let worker = Rc::new(Worker::new(0, shared));
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap());
-            let (accepted, _client) = tokio::join!(listener.accept(), client);
-            let (stream, remote) = accepted.unwrap();
-            let places = Arc::new(Semaphore::new(1));
-            let place = Arc::clone(&places).try_acquire_owned().unwrap();
-            worker.stats().connection_opened();
-            let served = connection::serve(
-                &worker,
-                Accepted {
-                    stream,
-                    remote,
-                    place,
-                },
-            );
-            assert_eq!(worker.connections.borrow().len(), 1);
-            drop(served);
-            assert!(worker.connections.borrow().is_empty());
-            assert_eq!(worker.stats().connections(), 0);
-            assert_eq!(places.available_permits(), 1);
+            let begun = begin(None).await;
+            assert_eq!(begun.worker.connections.borrow().len(), 1);
+            drop(begun.served);
+            assert!(begun.worker.connections.borrow().is_empty());
+            assert_eq!(begun.worker.stats().connections(), 0);
+            assert_eq!(begun.places.available_permits(), 1);
         });
+    }
+
+    #[test]
+    fn a_client_that_does_not_get_on_with_its_handshake_is_given_up() {
+        let tls = Arc::new(ServerTls::new(&Identity::self_signed()).unwrap());
+        for (sent, seconds, failures) in [(&b""[..], 60, 0), (b"\x16", 10, 1)] {
+            runtime().unwrap().block_on(async {
+                let begun = begin(Some(Arc::clone(&tls))).await;
+                assert_eq!(begun.client.try_write(sent).unwrap(), sent.len());
+                tokio::time::pause();
+                let before = begun.worker.shared.clock.now();
+                begun.served.await;
+                let after = begun.worker.shared.clock.now();
+                let waited = after.saturating_duration_since(before);
+                assert_eq!(waited.as_secs(), seconds, "{sent:?}");
+                assert_eq!(begun.places.available_permits(), 1);
+                let view = StatsView::of(&begun.worker.shared.stats);
+                assert_eq!(view.handshake_failures, failures, "{sent:?}");
+            });
+        }
     }
 }

@@ -57,6 +57,20 @@ impl Identity {
         })
     }
 
+    /// A certificate that nobody trusts.
+    #[cfg(test)]
+    pub(crate) fn self_signed() -> Self {
+        let made = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        let chain = vec![CertificateDer::from(made.cert)];
+        let key = PrivateKeyDer::from(made.signing_key);
+        let signing_key = provider().key_provider.load_private_key(key.clone_key());
+        Self {
+            certified: Arc::new(CertifiedKey::new(chain.clone(), signing_key.unwrap())),
+            chain,
+            key: Arc::new(key),
+        }
+    }
+
     pub(super) fn private_key(&self) -> PrivateKeyDer<'static> {
         self.key.clone_key()
     }

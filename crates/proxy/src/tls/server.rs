@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::tls::{ALPN_HTTP1, ALPN_HTTP1_0, ALPN_HTTP2, Identity, TlsError, provider};
@@ -57,6 +57,8 @@ impl ServerTls {
         config.alpn_protocols = [ALPN_HTTP2, ALPN_HTTP1, ALPN_HTTP1_0]
             .map(<[u8]>::to_vec)
             .into();
+        // Tickets do it: whoever cannot keep one shakes hands in full.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new().map_err(TlsError::setup)?;
         Ok(Self {
             config: Arc::new(config),

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use plimsoll_proxy::{ServerTls, SidecarConfig};
 use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::authority::Authority;
 use super::harness::*;
@@ -33,7 +35,7 @@ async fn the_protocol_is_what_was_agreed_on_or_else_what_the_first_bytes_are() {
 
 /// The application speaks HTTP/1, which an HTTP/2 request is not translated into: what matters is that the
 /// sidecar answers as HTTP/2.
-async fn get_http2(stream: tokio_rustls::client::TlsStream<tokio::net::TcpStream>) {
+async fn get_http2(stream: TlsStream<TcpStream>) {
     let mut client = http2_client(stream).await;
     let request = http::Request::get("https://a/").body(()).unwrap();
     let (response, _) = client.send_request(request, true).unwrap();

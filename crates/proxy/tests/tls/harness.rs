@@ -12,7 +12,7 @@ use plimsoll_proxy::{ClientTls, Running, ServerTls, Sidecar, SidecarConfig, Time
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::authority::{Authority, Issued};
@@ -187,6 +187,20 @@ pub(crate) async fn tls_connect(
     let connector = TlsConnector::from(config.into());
     let name = ServerName::try_from("a").unwrap();
     let handshake = connector.connect(name, connect(to).await);
+    soon("handshake", handshake).await.unwrap()
+}
+
+/// A client whose socket takes little, so that what is sent to it has to wait for it.
+pub(crate) async fn narrow_connect(
+    to: SocketAddr,
+    config: impl Into<Arc<ClientConfig>>,
+) -> client::TlsStream<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    socket2::SockRef::from(&socket).set_tcp_mss(536).unwrap();
+    let stream = soon("connect", socket.connect(to)).await.unwrap();
+    let name = ServerName::try_from("a").unwrap();
+    let handshake = TlsConnector::from(config.into()).connect(name, stream);
     soon("handshake", handshake).await.unwrap()
 }
 

@@ -12,6 +12,7 @@ mod ends;
 mod files;
 mod gateway;
 mod harness;
+mod late;
 mod programs;
 mod tunnels;
 mod upstreams;
