@@ -103,18 +103,26 @@ async fn the_endpoint_hears_that_the_client_came_over_tls_unless_it_has_heard_be
     }
 }
 
+/// A client that has agreed on HTTP/2 knows nothing of the endpoints; one that speaks gRPC needs it there too.
 #[tokio::test]
-async fn http2_passes_over_tls_on_both_sides() {
+async fn grpc_goes_on_over_http2_and_the_rest_over_http1() {
     let authority = Authority::new();
-    let server = authority.issue(&["app"]).server(&["h2"], None);
-    let app = tls_app(server, echo_http2).await;
-    let (_running, address, _) = gateway(&authority, &authority.issue(&["a"]), &[app]);
-    let stream = tls_connect(address, authority.client(&["h2"])).await;
-    let mut client = http2_client(stream).await;
-    let request = http::Request::post("https://a/").body(()).unwrap();
-    let (response, mut body) = client.send_request(request, false).unwrap();
-    body.send_data("hello".into(), true).unwrap();
-    let mut body = soon("head", response).await.unwrap().into_body();
-    let echoed = soon("body", body.data()).await.unwrap().unwrap();
-    assert_eq!(echoed, "hello");
+    let issued = authority.issue(&["app"]);
+    let http2 = tls_app(issued.server(&["h2"], None), echo_http2).await;
+    let http1 = tls_app(issued.server(&["http/1.1"], None), tell_proto).await;
+    for (app, content_type, told) in [
+        (http2, "application/grpc", "hello"),
+        (http1, "text/plain", "ok"),
+    ] {
+        let (_running, address, _) = gateway(&authority, &authority.issue(&["a"]), &[app]);
+        let stream = tls_connect(address, authority.client(&["h2"])).await;
+        let mut client = http2_client(stream).await;
+        let request = http::Request::post("https://a/").header("content-type", content_type);
+        let request = request.body(()).unwrap();
+        let (response, mut body) = client.send_request(request, false).unwrap();
+        body.send_data("hello".into(), true).unwrap();
+        let mut body = soon("head", response).await.unwrap().into_body();
+        let said = soon("body", body.data()).await.unwrap().unwrap();
+        assert_eq!(said, told, "{content_type}");
+    }
 }
