@@ -18,7 +18,7 @@ use crate::policy::wrr::Windows;
 use crate::report::LoadReport;
 use crate::standing::{Control, Standing};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
-use crate::trial::{FAST_RATIO, SHUNNED_RATIO};
+use crate::trial::{FAST_RATIO, Regard, SHUNNED_RATIO};
 use crate::view::WindowView;
 
 /// The identity of an endpoint: unique in the process, and the same for as long
@@ -383,11 +383,17 @@ impl Endpoint {
             )
     }
 
-    /// Whether it costs so much that it may not be picked at all.
-    pub(crate) fn is_shunned(&self, now: Tick) -> bool {
+    /// How it looks beside its peers.
+    pub(crate) fn regard(&self, now: Tick) -> Regard {
         let typical = self.core.peers.latency().unwrap_or(f64::INFINITY) as f32;
-        let unit = self.cost(now) / (self.in_flight() + 1) as f32;
-        unit * self.share() > SHUNNED_RATIO * typical
+        let limit = SHUNNED_RATIO * typical / self.share();
+        if self.hot.unit_cost.load() > limit {
+            Regard::Shunned
+        } else if self.cost(now) / (self.in_flight() + 1) as f32 > limit {
+            Regard::Hangs
+        } else {
+            Regard::Fine
+        }
     }
 
     /// Requests that have gone there.

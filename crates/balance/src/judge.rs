@@ -87,7 +87,7 @@ impl Core {
             if trials && endpoint.standing() == Standing::Usable as u8 {
                 let mut control = endpoint.control.lock();
                 let picks = endpoint.picks();
-                if control.trials.is_due(now, endpoint.is_shunned(now), picks) {
+                if control.trials.is_due(now, endpoint.regard(now), picks) {
                     self.ask_for_probe(endpoint);
                 }
             }

@@ -27,6 +27,11 @@ const WAIT_MIN: Duration = Duration::from_millis(2_500);
 /// The longest time between two trials.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// The time to a trial of an endpoint that hangs. It would most likely cost a
+/// request as a whole; and if the endpoint goes on by itself, the answers that
+/// then come tell so without a trial.
+const WAIT_HANGING: Duration = Duration::from_secs(8);
+
 /// The trials of one endpoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trials {
@@ -37,6 +42,17 @@ pub(crate) struct Trials {
     good_since: Tick,
     /// Requests that had gone there when it was last looked at.
     picks: u64,
+}
+
+/// How an endpoint looks beside its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Regard {
+    /// Worth being picked.
+    Fine,
+    /// It answers, and costs too much to be picked.
+    Shunned,
+    /// It does not answer what it has.
+    Hangs,
 }
 
 impl Default for Trials {
@@ -51,11 +67,11 @@ impl Default for Trials {
 }
 
 impl Trials {
-    /// Looks at an endpoint that is shunned, or is not, and has had `picks`
-    /// requests in all. Whether it is time for a trial.
-    pub(crate) fn is_due(&mut self, now: Tick, shunned: bool, picks: u64) -> bool {
+    /// Looks at an endpoint that has had `picks` requests in all. Whether it is
+    /// time for a trial.
+    pub(crate) fn is_due(&mut self, now: Tick, regard: Regard, picks: u64) -> bool {
         let was_picked = std::mem::replace(&mut self.picks, picks) != picks;
-        if !shunned {
+        if regard == Regard::Fine {
             if self.next.take().is_some() {
                 self.good_since = now;
             } else if now.saturating_duration_since(self.good_since) > self.wait * 2 {
@@ -63,14 +79,21 @@ impl Trials {
             }
             return false;
         }
-        let next = *self
-            .next
-            .get_or_insert_with(|| now.saturating_add(self.wait));
+        let soon = now.saturating_add(self.wait);
+        let next = match (self.next, regard) {
+            (None, Regard::Hangs) => now.saturating_add(WAIT_HANGING.max(self.wait)),
+            (None, _) => soon,
+            (Some(next), Regard::Hangs) => next,
+            // It has answered meanwhile.
+            (Some(next), _) => next.min(soon),
+        };
+        self.next = Some(next);
         if was_picked || now < next {
             return false;
         }
         self.wait = (self.wait * 2).min(WAIT_MAX);
-        self.next = Some(now.saturating_add(self.wait));
+        // If it answers, the next trial comes sooner than this.
+        self.next = Some(now.saturating_add(WAIT_HANGING.max(self.wait)));
         true
     }
 }
@@ -79,17 +102,28 @@ impl Trials {
 mod tests {
     use super::*;
 
-    fn due(trials: &mut Trials, tenths: std::ops::Range<u64>, shunned: bool) -> Vec<u64> {
+    fn due(trials: &mut Trials, tenths: std::ops::Range<u64>, regard: Regard) -> Vec<u64> {
         let at = |tenth: &u64| Tick::from_nanos(tenth * 100_000_000);
         tenths
-            .filter(|tenth| trials.is_due(at(tenth), shunned, 7))
+            .filter(|tenth| trials.is_due(at(tenth), regard, 7))
             .collect()
     }
 
     #[test]
     fn trials_become_rarer_and_go_on() {
         let mut trials = Trials::default();
-        assert_eq!(due(&mut trials, 0..300, true), [25, 75, 125, 175, 225, 275]);
+        let slow = due(&mut trials, 0..300, Regard::Shunned);
+        assert_eq!(slow, [25, 76, 127, 178, 229, 280]);
+        let mut trials = Trials::default();
+        let hangs = due(&mut trials, 0..300, Regard::Hangs);
+        assert_eq!(hangs, [80, 160, 240]);
+    }
+
+    #[test]
+    fn an_answer_brings_the_next_trial_nearer() {
+        let mut trials = Trials::default();
+        assert_eq!(due(&mut trials, 0..10, Regard::Hangs), []);
+        assert_eq!(due(&mut trials, 10..40, Regard::Shunned), [35]);
     }
 
     #[test]
@@ -97,17 +131,19 @@ mod tests {
         let mut trials = Trials::default();
         for picks in 0..100 {
             let now = Tick::from_nanos(picks * 100_000_000);
-            assert!(!trials.is_due(now, true, picks + 1));
+            assert!(!trials.is_due(now, Regard::Shunned, picks + 1));
         }
     }
 
     #[test]
     fn good_behaviour_is_remembered_and_so_is_bad() {
         let mut trials = Trials::default();
-        assert_eq!(due(&mut trials, 0..31, true), [25]);
-        assert_eq!(due(&mut trials, 31..40, false), []);
-        assert_eq!(due(&mut trials, 40..91, true), [90], "the wait was doubled");
-        assert_eq!(due(&mut trials, 91..300, false), []);
-        assert_eq!(due(&mut trials, 300..326, true), [325], "it begins anew");
+        assert_eq!(due(&mut trials, 0..31, Regard::Shunned), [25]);
+        assert_eq!(due(&mut trials, 31..40, Regard::Fine), []);
+        let again = due(&mut trials, 40..91, Regard::Shunned);
+        assert_eq!(again, [90], "the wait was doubled");
+        assert_eq!(due(&mut trials, 91..300, Regard::Fine), []);
+        let anew = due(&mut trials, 300..326, Regard::Shunned);
+        assert_eq!(anew, [325], "it begins anew");
     }
 }
