@@ -1,6 +1,6 @@
 //! The simulator: balancers of the shipped crate, and backends and clients of a scenario, in virtual time.
 //!
-//! [`run`] plays a [`Scenario`] with one policy and returns its [`Score`]. Everything that a balancer sees, it sees
+//! [`run`] plays a [`Scenario`] with one balancer and returns its [`Score`]. Everything that a balancer sees, it sees
 //! as in the gateway: picks that become guards, outcomes, time as a [`Tick`](plimsoll_meter::Tick), `advance` ten
 //! times a second, queued requests that are futures and are woken. What it balances over is made up: backends with
 //! slots and a queue, service times from distributions, faults at their times. A minute of 1,000 requests a second
@@ -33,30 +33,30 @@ mod carry;
 mod events;
 mod gateway;
 mod oracle;
+mod player;
 mod prequal;
 mod suite;
 mod world;
 
 use anyhow::Result;
-use plimsoll_balance::Policy;
-
 pub use oracle::run_oracle;
+pub use player::Player;
 pub use prequal::run_prequal;
 pub use suite::run_all;
 
 use crate::scenario::{Scenario, Score};
 use world::World;
 
-/// Plays a scenario with one policy.
+/// Plays a scenario with one balancer.
 ///
 /// # Errors
 ///
 /// If the balancer does not accept the scenario's settings.
-pub fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Result<Score> {
-    Ok(World::new(scenario, policy, seed)?.play())
+pub fn run(scenario: &Scenario, player: &Player, seed: u64) -> Result<Score> {
+    Ok(World::new(scenario, player, seed)?.play())
 }
 
-/// Plays a scenario with one policy, and compares with the oracle and, if a goal asks for that, with the same run
+/// Plays a scenario with one balancer, and compares with the oracle and, if a goal asks for that, with the same run
 /// without faults.
 ///
 /// # Errors
@@ -64,14 +64,14 @@ pub fn run(scenario: &Scenario, policy: &Policy, seed: u64) -> Result<Score> {
 /// If the balancer does not accept the scenario's settings.
 pub fn run_compared(
     scenario: &Scenario,
-    policy: &Policy,
+    player: &Player,
     seed: u64,
     oracle: &Score,
 ) -> Result<Score> {
-    let mut score = run(scenario, policy, seed)?;
+    let mut score = run(scenario, player, seed)?;
     score.compare_with_oracle(oracle);
     if scenario.is_compared_with_healthy() {
-        score.compare_with_healthy(&run(&scenario.healthy(), policy, seed)?);
+        score.compare_with_healthy(&run(&scenario.healthy(), player, seed)?);
     }
     Ok(score)
 }

@@ -2,7 +2,7 @@
 
 use plimsoll_balance::{POLICY_NAMES, Policy};
 use plimsoll_lab::scenario::{Metric, Scenario};
-use plimsoll_lab::sim;
+use plimsoll_lab::sim::{self, Player};
 
 fn all() -> Vec<Scenario> {
     Scenario::load_all(Scenario::folder()).expect("the files of the repository")
@@ -48,9 +48,9 @@ fn a_file_that_makes_no_sense_is_refused_with_the_reason() {
 fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     let scenario = named("s06-retry").for_seconds(8.0);
     for name in POLICY_NAMES {
-        let policy: Policy = name.parse().expect("a name of its own");
+        let player: Player = name.parse().expect("a name of its own");
         let figures = |seed| {
-            let score = sim::run(&scenario, &policy, seed).expect("accepted");
+            let score = sim::run(&scenario, &player, seed).expect("accepted");
             [Metric::MeanMs, Metric::P999Ms, Metric::Errors].map(|metric| score.figure(metric))
         };
         assert_eq!(figures(1), figures(1), "{name}");
@@ -63,7 +63,7 @@ fn nothing_is_better_than_the_oracle() {
     for name in ["s01", "s02", "s04", "s16"] {
         let scenario = named(name).for_seconds(8.0);
         let oracle = sim::run_oracle(&scenario, 1);
-        let random = sim::run(&scenario, &Policy::Random, 1).expect("accepted");
+        let random = sim::run(&scenario, &Policy::Random.into(), 1).expect("accepted");
         let mean = |score: &plimsoll_lab::scenario::Score| score.figure(Metric::MeanMs);
         assert!(mean(&oracle) <= mean(&random), "{name}");
     }
@@ -71,9 +71,9 @@ fn nothing_is_better_than_the_oracle() {
 
 /// The goals of one scenario, with the default policy and one seed.
 fn reaches_its_goals(scenario: &Scenario) {
-    let policy = Policy::default();
+    let player = Policy::default().into();
     let oracle = sim::run_oracle(scenario, 1);
-    let score = sim::run_compared(scenario, &policy, 1, &oracle).expect("accepted");
+    let score = sim::run_compared(scenario, &player, 1, &oracle).expect("accepted");
     for goal in &scenario.goals {
         let figure = score.figure(goal.metric);
         assert!(

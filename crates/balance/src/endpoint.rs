@@ -84,6 +84,10 @@ const LIMITED: u32 = 1 << 31;
 /// Stands for no limit in [`Hot::slots`].
 const NO_LIMIT: u32 = u32::MAX;
 
+/// Stands in [`Hot::unit_cost`] for an endpoint of which nothing is known, nor
+/// of its peers.
+const UNKNOWN: f32 = -1.0;
+
 // === impl EndpointId ===
 
 impl EndpointId {
@@ -244,14 +248,28 @@ impl Endpoint {
     pub(crate) fn cost(&self, now: Tick) -> f32 {
         let stuck = self.hot.stuck.load(Ordering::Relaxed);
         let in_flight = self.in_flight().saturating_sub(stuck);
-        let unit = self.hot.unit_cost.load();
+        let (unit, expected) = self.known_cost();
         if in_flight == 0 {
             return unit;
         }
         let oldest = self.hot.oldest.load(Ordering::Relaxed);
         let age = now.as_nanos().saturating_sub(oldest) as f32 * 1e-9;
-        let stall = peak_ewma::stall(age, self.expected(), in_flight, oldest & 1 == 1);
+        let stall = peak_ewma::stall(age, expected, in_flight, oldest & 1 == 1);
         unit * stall * (in_flight + 1) as f32
+    }
+
+    /// The cost of each request in flight, and the latency to expect, in seconds.
+    #[inline]
+    fn known_cost(&self) -> (f32, f32) {
+        let unit = self.hot.unit_cost.load();
+        if unit != UNKNOWN {
+            return (unit, self.expected());
+        }
+        // Another may have answered meanwhile, and this one is to be its equal.
+        let typical = self.core.peers.latency();
+        let expected = peak_ewma::expected(None, None, typical);
+        let unit = peak_ewma::unit_cost(expected, self.share(), self.learned.success());
+        (unit, expected as f32)
     }
 
     /// What a request more costs by the number of those that run.
@@ -273,8 +291,11 @@ impl Endpoint {
         let expected = peak_ewma::expected(steady, recent, typical);
         let compared = typical.map_or(peak_ewma::LATENCY_UNKNOWN, |_| expected);
         let cost = peak_ewma::unit_cost(compared, self.share(), self.learned.success());
+        let nothing_known = steady.is_none() && typical.is_none();
         self.hot.expected.store(expected as f32);
-        self.hot.unit_cost.store(cost);
+        self.hot
+            .unit_cost
+            .store(if nothing_known { UNKNOWN } else { cost });
     }
 
     /// Counts a request in.
@@ -328,6 +349,9 @@ impl Endpoint {
     pub(crate) fn learn(&self, ended: &Ended) {
         self.learned.count(ended.outcome);
         let expected = f64::from(self.expected());
+        if ended.outcome == Outcome::Success {
+            self.core.peers.first_answer(ended.latency().as_secs_f64());
+        }
         let typical = self.core.peers.latency();
         if self.learned.is_current(ended.began) {
             self.learned.time(ended, expected, typical);
@@ -472,7 +496,7 @@ impl Hot {
             standing: AtomicU8::new(Standing::Out as u8),
             probe_due: AtomicBool::new(false),
             share: AtomicF32::new(1.0),
-            unit_cost: AtomicF32::new(1.0),
+            unit_cost: AtomicF32::new(UNKNOWN),
             expected: AtomicF32::new(1.0),
             oldest: AtomicU64::new(0),
             stuck: AtomicU32::new(0),

@@ -49,6 +49,14 @@ impl Peers {
         (latency >= 0.0).then_some(f64::from(latency))
     }
 
+    /// The first answer of all says what is typical, until the next `advance`
+    /// asks everybody. A slow endpoint would else be as good as any until then.
+    pub(crate) fn first_answer(&self, seconds: f64) {
+        if self.latency().is_none() {
+            self.latency.store(seconds as f32);
+        }
+    }
+
     /// The mean failure rate of the others, for one whose own rate is `own`.
     pub(crate) fn failing_beside(&self, own: f32) -> f32 {
         let others = self.count.load(Ordering::Relaxed).saturating_sub(1);
@@ -135,6 +143,16 @@ mod tests {
             Some(0.5),
             "nothing new is no reason to forget"
         );
+    }
+
+    #[test]
+    fn the_first_answer_is_typical_until_all_are_asked() {
+        let peers = Peers::new();
+        peers.first_answer(0.25);
+        peers.first_answer(4.0);
+        assert_eq!(peers.latency(), Some(0.25));
+        peers.renew(typical(vec![0.5], 0.0, 1));
+        assert_eq!(peers.latency(), Some(0.5));
     }
 
     #[test]

@@ -3,19 +3,18 @@
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-use anyhow::{Context, bail};
-use plimsoll_balance::{POLICY_NAMES, Policy};
+use anyhow::bail;
 use plimsoll_lab::scenario::{self, Outcomes, Scenario};
-use plimsoll_lab::sim;
+use plimsoll_lab::sim::{self, Player};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only scenarios whose file name begins so, such as s04. Repeatable, or separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these policies. Default: all, the default policy first.
+    /// Only these policies, or kratos: its weights with nothing around them. Default: all, the default policy first.
     #[arg(long, value_name = "POLICY", value_delimiter = ',')]
-    policy: Vec<Policy>,
+    policy: Vec<Player>,
     /// Seed of everything that is left to chance.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -30,9 +29,9 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<String> {
         let scenarios = self.scenarios()?;
-        let policies = self.policies()?;
+        let players = self.players();
         let threads = available_parallelism()?.get();
-        let all = sim::run_all(&scenarios, &policies, self.seed, threads)?;
+        let all = sim::run_all(&scenarios, &players, self.seed, threads)?;
         if let Some(docs) = &self.docs {
             let how = format!("Seed {}. Bold: the goal is reached.", self.seed);
             scenario::write_document(docs, "simulation", &all, &how)?;
@@ -55,12 +54,12 @@ impl Args {
         Ok(scenarios)
     }
 
-    fn policies(&self) -> anyhow::Result<Vec<Policy>> {
-        if !self.policy.is_empty() {
-            return Ok(self.policy.clone());
+    fn players(&self) -> Vec<Player> {
+        if self.policy.is_empty() {
+            Player::all()
+        } else {
+            self.policy.clone()
         }
-        let parse = |name: &&str| name.parse::<Policy>().context("a name of its own");
-        POLICY_NAMES.iter().map(parse).collect()
     }
 
     fn summary(&self, all: &[Outcomes]) -> String {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use parking_lot::Mutex;
-use plimsoll_balance::{Balancer, BalancerConfig, EndpointSpec, Pick, Policy, QueueError, Waiting};
+use plimsoll_balance::{Balancer, BalancerConfig, EndpointSpec, Pick, QueueError, Waiting};
 use plimsoll_meter::Tick;
 
 use super::backend::seconds;
+use super::player::Player;
 use crate::random::SplitMix64;
 use crate::scenario::Scenario;
 
@@ -42,7 +43,7 @@ struct Alarm {
 impl Gateway {
     pub(super) fn new(
         scenario: &Scenario,
-        policy: &Policy,
+        player: &Player,
         seed: u64,
         number: usize,
     ) -> anyhow::Result<Self> {
@@ -54,10 +55,9 @@ impl Gateway {
             0..all
         };
         let balancer = Balancer::new(BalancerConfig {
-            policy: policy.clone(),
             endpoint_concurrency: scenario.endpoint_concurrency,
             seed: SplitMix64::stream(seed, number as u64).next_u64(),
-            ..BalancerConfig::default()
+            ..player.config()
         })?;
         let gateway = Self {
             balancer,

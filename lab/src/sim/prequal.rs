@@ -304,7 +304,7 @@ mod tests {
         let short = many.for_seconds(8.0);
         let p99 = |score: Score| score.figure(Metric::P99Ms).unwrap();
         let prequal = p99(run_prequal(&short, 1));
-        let random = p99(super::super::run(&short, &Policy::Random, 1).unwrap());
+        let random = p99(super::super::run(&short, &Policy::Random.into(), 1).unwrap());
         assert!(2.0 * prequal < random, "{prequal} {random}");
     }
 }

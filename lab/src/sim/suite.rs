@@ -1,15 +1,14 @@
-//! Every scenario with every policy.
+//! Every scenario with every balancer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use parking_lot::Mutex;
-use plimsoll_balance::Policy;
 
-use super::{run_compared, run_oracle, run_prequal};
+use super::{Player, run_compared, run_oracle, run_prequal};
 use crate::scenario::{Contender, Outcomes, Scenario};
 
-/// Plays all `scenarios` with all `policies`, on so many threads. The results are in the order of both, and the
+/// Plays all `scenarios` with all `players`, on so many threads. The results are in the order of both, and the
 /// same whatever the number of threads.
 ///
 /// # Errors
@@ -17,7 +16,7 @@ use crate::scenario::{Contender, Outcomes, Scenario};
 /// If a balancer does not accept a scenario's settings.
 pub fn run_all(
     scenarios: &[Scenario],
-    policies: &[Policy],
+    players: &[Player],
     seed: u64,
     threads: usize,
 ) -> Result<Vec<Outcomes>> {
@@ -27,7 +26,7 @@ pub fn run_all(
         for _ in 0..threads.clamp(1, scenarios.len().max(1)) {
             scope.spawn(|| {
                 while let Some((place, scenario)) = take(&next, scenarios) {
-                    let outcomes = run_one(scenario, policies, seed);
+                    let outcomes = run_one(scenario, players, seed);
                     done.lock().push((place, outcomes));
                 }
             });
@@ -43,17 +42,17 @@ fn take<'a>(next: &AtomicUsize, scenarios: &'a [Scenario]) -> Option<(usize, &'a
     scenarios.get(place).map(|scenario| (place, scenario))
 }
 
-fn run_one(scenario: &Scenario, policies: &[Policy], seed: u64) -> Result<Outcomes> {
+fn run_one(scenario: &Scenario, players: &[Player], seed: u64) -> Result<Outcomes> {
     let oracle = run_oracle(scenario, seed);
     let prequal = scenario.prequal.then(|| run_prequal(scenario, seed));
     let mut contenders = Vec::new();
-    for policy in policies {
-        let mut score = run_compared(scenario, policy, seed, &oracle)?;
+    for player in players {
+        let mut score = run_compared(scenario, player, seed, &oracle)?;
         if let Some(prequal) = &prequal {
             score.compare_with_prequal(prequal);
         }
         contenders.push(Contender {
-            name: policy.to_string(),
+            name: player.name.clone(),
             score,
         });
     }

@@ -11,6 +11,7 @@ use super::backend::{Backend, Failure, seconds};
 use super::carry::{Attempt, Request};
 use super::events::Events;
 use super::gateway::{Gateway, Woken};
+use super::player::Player;
 use crate::scenario::{Arrivals, Moments, Recorder, Scenario, Score, Trouble};
 
 /// How often a gateway does its housekeeping.
@@ -61,9 +62,9 @@ pub(super) enum Event {
 }
 
 impl<'a> World<'a> {
-    pub(super) fn new(scenario: &'a Scenario, policy: &Policy, seed: u64) -> Result<Self> {
+    pub(super) fn new(scenario: &'a Scenario, player: &Player, seed: u64) -> Result<Self> {
         let gateways = (0..scenario.gateways)
-            .map(|number| Gateway::new(scenario, policy, seed, number))
+            .map(|number| Gateway::new(scenario, player, seed, number))
             .collect::<Result<_>>()?;
         let slots = |backend| Backend::new(scenario.group(backend).slots);
         Ok(Self {
@@ -78,7 +79,7 @@ impl<'a> World<'a> {
             recorder: Recorder::new(scenario),
             woken: Arc::default(),
             // The others are to be judged by what they see for themselves.
-            reports: matches!(policy, Policy::Orca(_)),
+            reports: matches!(player.policy, Policy::Orca(_)),
             moments: scenario.arrivals.moments(scenario.seconds, seed),
             left: 0,
             open: 0,
