@@ -86,6 +86,18 @@ pub(crate) struct Record {
 }
 
 impl EjectionReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 3;
+
+    /// Every reason, in the order of [`EjectionReason::index`].
+    pub const ALL: [Self; Self::COUNT] = [Self::Failures, Self::RetryAfter, Self::ProbeFailed];
+
+    /// A dense index below [`EjectionReason::COUNT`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Lower-case words, fit for a label.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -32,12 +32,12 @@ impl Core {
                     control
                         .record
                         .begin(ended.now, &roll.ejection, EjectionReason::ProbeFailed);
-                control.ejection = Some(again);
+                control.eject(again);
             }
             (Some(_), Outcome::Cancelled) if ended.probe => self.ask_for_probe(endpoint),
             (None, Outcome::Failure(kind)) if roll.may_eject() => {
-                control.ejection = ejection(endpoint, &mut control, &roll, kind, ended.now);
-                if control.ejection.is_some() {
+                if let Some(it) = ejection(endpoint, &mut control, &roll, kind, ended.now) {
+                    control.eject(it);
                     self.peers.add_failing(endpoint.learned.success() - 1.0);
                 }
             }

@@ -29,6 +29,8 @@ pub(crate) struct Learned {
     /// Requests that began before this many nanoseconds tell nothing about its
     /// latency now: it has changed since.
     trusted_since: AtomicU64,
+    /// The latencies of all successes together, in nanoseconds.
+    latency_sum: AtomicU64,
     successes: AtomicU64,
     cancelled: AtomicU64,
     failures: [AtomicU64; FailureKind::COUNT],
@@ -118,6 +120,7 @@ impl Learned {
             evidence: AtomicF32::new(0.0),
             evidence_least: AtomicF32::new(0.0),
             trusted_since: AtomicU64::new(0),
+            latency_sum: AtomicU64::new(0),
             successes: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             failures: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -145,6 +148,9 @@ impl Learned {
         let latency = ended.latency();
         if ended.outcome == Outcome::Success {
             self.summary.record(ended.now, latency);
+            // 2^64 ns are 584 years.
+            let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+            self.latency_sum.fetch_add(nanos, Ordering::Relaxed);
         }
         let seconds = latency.as_secs_f64();
         let at_least = match ended.outcome {
@@ -224,6 +230,11 @@ impl Learned {
     #[inline]
     pub(crate) fn latency(&self, now: Tick) -> Option<Average> {
         self.latency.read(now)
+    }
+
+    /// The latencies of all successes together.
+    pub(crate) fn latency_sum(&self) -> Duration {
+        Duration::from_nanos(self.latency_sum.load(Ordering::Relaxed))
     }
 
     /// The latencies of the successes of the last minute.

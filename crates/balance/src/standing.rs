@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_meter::Tick;
 
 use crate::config::EjectionConfig;
-use crate::eject::{Ejection, Record, ejections_max};
+use crate::eject::{Ejection, EjectionReason, Record, ejections_max};
 use crate::endpoint::Endpoint;
 use crate::policy::orca::Reported;
 use crate::trial::Trials;
@@ -35,6 +35,8 @@ pub(crate) struct Control {
     pub(crate) unhealthy: bool,
     pub(crate) ejection: Option<Ejection>,
     pub(crate) record: Record,
+    /// Ejections ever, by [`EjectionReason::index`].
+    pub(crate) ejections: [u64; EjectionReason::COUNT],
     /// Since when it starts slowly.
     pub(crate) ramp_since: Option<Tick>,
     pub(crate) trials: Trials,
@@ -72,6 +74,12 @@ impl Standing {
 // === impl Control ===
 
 impl Control {
+    /// It is left out from now on.
+    pub(crate) const fn eject(&mut self, ejection: Ejection) {
+        self.ejections[ejection.reason.index()] += 1;
+        self.ejection = Some(ejection);
+    }
+
     /// The standing that follows from all of it.
     pub(crate) const fn standing(&self) -> Standing {
         if !self.member || self.draining {

@@ -54,6 +54,8 @@ pub struct EndpointView {
     pub state: EndpointState,
     /// Why it was ejected, while it is.
     pub ejected_for: Option<EjectionReason>,
+    /// How often it was ejected, by [`EjectionReason::index`].
+    pub ejections: [u64; EjectionReason::COUNT],
     /// How long it stays ejected. Zero while it waits for its probing request,
     /// or for the answer to it.
     pub ejected_until: Option<Duration>,
@@ -114,6 +116,8 @@ pub struct LatencyView {
     pub weight: f64,
     /// The mean of about the last eight answers.
     pub recent: Option<Duration>,
+    /// All successes together.
+    pub sum: Duration,
     /// Answers of the last half to whole minute, of which the quantiles are.
     pub count: u64,
     /// The median.
@@ -192,6 +196,7 @@ impl LatencyView {
             mean: average.and_then(|average| seconds(average.mean)),
             weight: average.map_or(0.0, |average| average.weight),
             recent: endpoint.learned.recent().and_then(seconds),
+            sum: endpoint.learned.latency_sum(),
             count: summary.count(),
             p50: summary.quantile(0.5),
             p90: summary.quantile(0.9),
@@ -228,6 +233,7 @@ impl EndpointView {
             window: endpoint.window_view(now),
             state,
             in_flight,
+            ejections: control.ejections,
             ejected_for: control.ejection.map(|it| it.reason),
             ejected_until: control
                 .ejection

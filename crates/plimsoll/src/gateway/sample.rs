@@ -5,8 +5,8 @@ use plimsoll_meter::{Clock, Tick};
 use plimsoll_proxy::{NoRetry, ServiceView};
 use plimsoll_wire::SummaryView;
 use plimsoll_wire::gateway::{
-    DiscoverySample, EndpointOutcome, EndpointSample, EndpointState, GatewayFamilies,
-    LoadReportSample, QueueSample, ReportSample, RetrySample, ServiceSample,
+    DiscoverySample, EjectionReason, EndpointOutcome, EndpointSample, EndpointState,
+    GatewayFamilies, LoadReportSample, QueueSample, ReportSample, RetrySample, ServiceSample,
 };
 use plimsoll_wire::prometheus::{ExpositionError, TextFormat};
 
@@ -114,10 +114,11 @@ fn endpoint(view: &EndpointView) -> EndpointSample<'_> {
         score: Some(score(view)),
         picks: view.picks,
         outcomes,
-        ejections: Default::default(),
+        ejections: ejections(view),
         latency: SummaryView {
             quantiles: [view.latency.p50, view.latency.p90, view.latency.p99],
-            ..SummaryView::default()
+            count: view.successes,
+            sum: view.latency.sum,
         },
         report: view.report.map(|(report, age)| ReportSample {
             cpu_utilization: report.cpu_utilization,
@@ -125,6 +126,19 @@ fn endpoint(view: &EndpointView) -> EndpointSample<'_> {
             age,
         }),
     }
+}
+
+fn ejections(view: &EndpointView) -> [u64; EjectionReason::COUNT] {
+    let mut counts = [0; EjectionReason::COUNT];
+    for reason in plimsoll_balance::EjectionReason::ALL {
+        let label = match reason {
+            plimsoll_balance::EjectionReason::Failures => EjectionReason::Failures,
+            plimsoll_balance::EjectionReason::RetryAfter => EjectionReason::RetryAfter,
+            plimsoll_balance::EjectionReason::ProbeFailed => EjectionReason::ProbeFailed,
+        };
+        counts[label.index()] = view.ejections[reason.index()];
+    }
+    counts
 }
 
 /// What the policy goes by: the weight under `wrr`, else the cost of a request more.

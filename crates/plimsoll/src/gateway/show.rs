@@ -39,6 +39,7 @@ pub(crate) struct Endpoint {
     cancelled: u64,
     success_rate: f64,
     failure_evidence: f64,
+    ejections: BTreeMap<&'static str, u64>,
     ejected_for: Option<&'static str>,
     ejected_seconds: Option<f64>,
     latency_seconds: Latency,
@@ -208,6 +209,10 @@ fn endpoint(
         cancelled: view.cancelled,
         success_rate: view.success_rate,
         failure_evidence: view.failure_evidence,
+        ejections: EjectionReason::ALL
+            .iter()
+            .map(|reason| (reason.name(), view.ejections[reason.index()]))
+            .collect(),
         ejected_for: view.ejected_for.map(EjectionReason::name),
         ejected_seconds: seconds(view.ejected_until),
         latency_seconds: latency(&view.latency),

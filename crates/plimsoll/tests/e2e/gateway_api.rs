@@ -135,6 +135,14 @@ async fn both_text_formats_are_what_their_readers_take() {
         a.addr
     );
     assert_eq!(metrics.value(&picks), 10.0);
+    let latency = |name: &str| {
+        let labels = format!("service=\"default\",endpoint=\"{}\"", a.addr);
+        metrics.value(&format!(
+            "plimsoll_gateway_endpoint_latency_seconds_{name}{{{labels}}}"
+        ))
+    };
+    assert_eq!(latency("count"), 10.0);
+    assert!(latency("sum") > 0.0);
     if program::is_here("promtool") {
         let said = program::run_with("promtool", &["check", "metrics"], &text.body).await;
         assert!(said.success, "{} {}", said.text(), said.stderr);

@@ -40,10 +40,10 @@ pub enum EndpointOutcome {
 /// Why an endpoint was ejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EjectionReason {
-    /// So many failures in a row.
-    ConsecutiveFailures,
     /// A larger part of its requests failed than of its peers'.
-    FailureRate,
+    Failures,
+    /// It asked to be left alone, by `Retry-After`.
+    RetryAfter,
     /// The request that was to show whether it has recovered failed.
     ProbeFailed,
 }
@@ -116,11 +116,7 @@ impl EjectionReason {
     pub const COUNT: usize = 3;
 
     /// Every reason, in the order of [`EjectionReason::index`].
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::ConsecutiveFailures,
-        Self::FailureRate,
-        Self::ProbeFailed,
-    ];
+    pub const ALL: [Self; Self::COUNT] = [Self::Failures, Self::RetryAfter, Self::ProbeFailed];
 
     /// A dense index below [`EjectionReason::COUNT`].
     #[must_use]
@@ -128,12 +124,12 @@ impl EjectionReason {
         self as usize
     }
 
-    /// The label value, e.g. `failure_rate`.
+    /// The label value, e.g. `retry_after`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::ConsecutiveFailures => "consecutive_failures",
-            Self::FailureRate => "failure_rate",
+            Self::Failures => "failures",
+            Self::RetryAfter => "retry_after",
             Self::ProbeFailed => "probe_failed",
         }
     }
