@@ -59,7 +59,7 @@ bench-once:
 compare what="throughput" *arguments="": release
     "{{ target }}/release/lab" compare {{ what }} --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
 
-# The balancer scenarios in virtual time, with every policy: docs/balancing.md and its pictures. Half a minute.
+# The balancer scenarios in virtual time, with every policy: docs/balancing.md and its pictures
 scenarios *arguments="--docs docs": release
     "{{ target }}/release/lab" scenarios {{ arguments }}
 
