@@ -45,11 +45,10 @@ fn suffix(name: &str) -> &str {
 fn section(outcomes: &Outcomes, suffix: &str) -> String {
     let scenario = &outcomes.scenario;
     format!(
-        "\n### {}: {}\n\n{} (After {}.)\n\n![Latencies of {}](balancing/{}{suffix}.svg)\n",
+        "\n### {}: {}\n\n{}\n\n![Latencies of {}](balancing/{}{suffix}.svg)\n",
         scenario.id,
         scenario.title,
-        folded(&scenario.about),
-        scenario.origin,
+        folded(&format!("{} (After {}.)", scenario.about, scenario.origin)),
         scenario.id,
         scenario.name,
     )
