@@ -247,9 +247,6 @@ impl Shared {
     #[inline]
     fn pick(&self, now: Tick, avoid: &[EndpointId], slots: bool) -> Result<Pick, PickError> {
         let current = self.current.load();
-        if self.core.is_early_look_due(now) {
-            self.core.tend(now, &current.endpoints, false);
-        }
         let field = Field {
             endpoints: &current.endpoints,
             floor: self.core.floor(),

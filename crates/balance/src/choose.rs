@@ -35,6 +35,39 @@ pub(crate) struct Field<'a> {
     pub(crate) spotless: bool,
 }
 
+/// The cheapest of those that were looked at.
+struct Cheapest<'a> {
+    endpoint: Option<&'a Arc<Endpoint>>,
+    cost: f32,
+}
+
+impl<'a> Cheapest<'a> {
+    #[inline]
+    fn look(
+        &mut self,
+        endpoint: &'a Arc<Endpoint>,
+        admitted: bool,
+        cost: &impl Fn(&Endpoint) -> f32,
+    ) {
+        if admitted {
+            let cost = cost(endpoint);
+            if cost < self.cost {
+                self.cost = cost;
+                self.endpoint = Some(endpoint);
+            }
+        }
+    }
+}
+
+impl Default for Cheapest<'_> {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            cost: f32::INFINITY,
+        }
+    }
+}
+
 impl<'a> Field<'a> {
     /// Whether this request may have `endpoint`.
     #[inline]
@@ -85,6 +118,16 @@ impl<'a> Field<'a> {
         cost: impl Fn(&Endpoint) -> f32,
     ) -> Option<&'a Arc<Endpoint>> {
         let (before, after) = self.endpoints.split_at_checked(start)?;
+        if self.is_plain() {
+            let mut cheapest = Cheapest::default();
+            for endpoint in after {
+                cheapest.look(endpoint, endpoint.standing() <= self.floor, &cost);
+            }
+            for endpoint in before {
+                cheapest.look(endpoint, endpoint.standing() <= self.floor, &cost);
+            }
+            return cheapest.endpoint;
+        }
         self.best(after.iter().chain(before), &cost)
     }
 
@@ -94,16 +137,17 @@ impl<'a> Field<'a> {
         candidates: impl Iterator<Item = &'a Arc<Endpoint>>,
         cost: &impl Fn(&Endpoint) -> f32,
     ) -> Option<&'a Arc<Endpoint>> {
-        let mut best = None;
-        let mut least = f32::INFINITY;
-        for endpoint in candidates.filter(|endpoint| self.admits(endpoint)) {
-            let cost = cost(endpoint);
-            if cost < least || best.is_none() {
-                least = cost;
-                best = Some(endpoint);
-            }
+        let mut cheapest = Cheapest::default();
+        for endpoint in candidates {
+            cheapest.look(endpoint, self.admits(endpoint), cost);
         }
-        best
+        cheapest.endpoint
+    }
+
+    /// Whether all endpoints that may be used at all will do, as for most requests.
+    #[inline]
+    const fn is_plain(&self) -> bool {
+        !self.slots && self.avoid.is_empty() && !self.spotless
     }
 
     /// Makes this request the one by which an endpoint that asks for it is tried.

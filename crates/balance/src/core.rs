@@ -18,13 +18,7 @@ use crate::peers::Peers;
 use crate::pick::Pick;
 use crate::policy::Policy;
 use crate::standing::Roll;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
-
-/// The time from the first request to the first early look, in nanoseconds.
-const EARLY_LOOK_FIRST: u64 = 250_000;
-
-/// After this time from the first request there are no more early looks, in nanoseconds.
-const EARLY_LOOKS_END: u64 = 100_000_000;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// What endpoints, picks and waiters of one balancer share.
 pub(crate) struct Core {
@@ -38,10 +32,6 @@ pub(crate) struct Core {
     /// How many endpoints ask for a probing request.
     probes_due: AtomicU32,
     pub(crate) peers: Peers,
-    /// When the first requests are looked at, see [`Core::is_early_look_due`].
-    early: AtomicU64,
-    /// The first request, in nanoseconds.
-    started: AtomicU64,
     gate: Mutex<Gate>,
     /// Taken after the gate, where both are.
     pub(crate) roll: Mutex<Roll>,
@@ -93,8 +83,6 @@ impl Core {
             uses_p2c: AtomicBool::new(matches!(config.policy, Policy::P2c)),
             probes_due: AtomicU32::new(0),
             peers: Peers::new(),
-            early: AtomicU64::new(0),
-            started: AtomicU64::new(0),
             gate: Mutex::new(Gate {
                 queue: WaitQueue::new(),
                 config: config.queue,
@@ -151,38 +139,6 @@ impl Core {
     /// An endpoint got the probing request it asked for, or does not ask any more.
     pub(crate) fn probe_taken(&self) {
         self.probes_due.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Whether the endpoints should be compared although no housekeeping is due.
-    ///
-    /// Endpoints that have just begun to be used are compared soon, and again
-    /// after twice the time, until housekeeping does it as often: at 4,000
-    /// requests a second a tenth of a second is too long to take each for typical.
-    #[inline]
-    pub(crate) fn is_early_look_due(&self, now: Tick) -> bool {
-        let due = self.early.load(Ordering::Relaxed);
-        now.as_nanos() >= due && self.claim_early_look(now.as_nanos(), due)
-    }
-
-    #[cold]
-    fn claim_early_look(&self, now: u64, due: u64) -> bool {
-        if due == 0 {
-            self.started.store(now, Ordering::Relaxed);
-        }
-        let passed = now.saturating_sub(self.started.load(Ordering::Relaxed));
-        let next = if passed >= EARLY_LOOKS_END {
-            u64::MAX
-        } else {
-            now.saturating_add(passed.max(EARLY_LOOK_FIRST))
-        };
-        let order = Ordering::Relaxed;
-        let claimed = self.early.compare_exchange(due, next, order, order);
-        claimed.is_ok() && due != 0
-    }
-
-    /// Begins early looks anew: there are endpoints that nothing is known about.
-    pub(crate) fn look_early(&self) {
-        self.early.store(0, Ordering::Relaxed);
     }
 
     /// Locks the gate.

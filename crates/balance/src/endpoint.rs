@@ -1,5 +1,7 @@
 //! An endpoint: who it is, what runs there, what was learned about it.
 
+mod learn;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
@@ -9,17 +11,12 @@ use crossbeam_utils::CachePadded;
 use plimsoll_meter::{Decay, Tick};
 
 use crate::core::Core;
-use crate::eject::EVIDENCE_ENOUGH;
-use crate::learned::{AtomicF32, Ended, Learned};
-use crate::outcome::{FailureKind, Outcome};
+use crate::learned::{AtomicF32, Learned};
 use crate::policy::p2c::P2cState;
 use crate::policy::peak_ewma;
 use crate::policy::wrr::Windows;
-use crate::report::LoadReport;
 use crate::standing::{Control, Standing};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
-use crate::trial::{FAST_RATIO, Regard, SHUNNED_RATIO};
-use crate::view::WindowView;
 
 /// The identity of an endpoint: unique in the process, and the same for as long
 /// as the balancer knows the address.
@@ -142,6 +139,7 @@ impl Endpoint {
 
     /// Its identity.
     #[must_use]
+    #[inline]
     pub const fn id(&self) -> EndpointId {
         self.id
     }
@@ -161,6 +159,7 @@ impl Endpoint {
 
     /// Requests that run there now.
     #[must_use]
+    #[inline]
     pub fn in_flight(&self) -> u32 {
         self.hot.in_flight.load(Ordering::Relaxed) & !LIMITED
     }
@@ -172,6 +171,7 @@ impl Endpoint {
         NonZeroU32::new(slots).filter(|_| slots != NO_LIMIT)
     }
 
+    #[inline]
     pub(crate) const fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -239,6 +239,7 @@ impl Endpoint {
     }
 
     /// The latency to expect, in seconds.
+    #[inline]
     pub(crate) fn expected(&self) -> f32 {
         self.hot.expected.load()
     }
@@ -248,28 +249,36 @@ impl Endpoint {
     pub(crate) fn cost(&self, now: Tick) -> f32 {
         let stuck = self.hot.stuck.load(Ordering::Relaxed);
         let in_flight = self.in_flight().saturating_sub(stuck);
-        let (unit, expected) = self.known_cost();
+        let mut unit = self.hot.unit_cost.load();
+        if unit == UNKNOWN {
+            unit = self.unknown_cost();
+        }
         if in_flight == 0 {
             return unit;
         }
         let oldest = self.hot.oldest.load(Ordering::Relaxed);
-        let age = now.as_nanos().saturating_sub(oldest) as f32 * 1e-9;
-        let stall = peak_ewma::stall(age, expected, in_flight, oldest & 1 == 1);
-        unit * stall * (in_flight + 1) as f32
+        let nanos = now.as_nanos().saturating_sub(oldest);
+        // The conversion of a signed number is one instruction.
+        let age = nanos.min(i64::MAX as u64).cast_signed() as f32 * 1e-9;
+        let expected = self.expected();
+        if age > expected {
+            unit *= peak_ewma::stall(age, expected, in_flight, oldest & 1 == 1);
+        }
+        unit * (in_flight + 1) as f32
     }
 
-    /// The cost of each request in flight, and the latency to expect, in seconds.
-    #[inline]
-    fn known_cost(&self) -> (f32, f32) {
-        let unit = self.hot.unit_cost.load();
-        if unit != UNKNOWN {
-            return (unit, self.expected());
-        }
-        // Another may have answered meanwhile, and this one is to be its equal.
+    /// The cost for each request in flight where nothing was known. Another may
+    /// have answered meanwhile, and this one is to be its equal.
+    #[cold]
+    fn unknown_cost(&self) -> f32 {
         let typical = self.core.peers.latency();
         let expected = peak_ewma::expected(None, None, typical);
         let unit = peak_ewma::unit_cost(expected, self.share(), self.learned.success());
-        (unit, expected as f32)
+        if typical.is_some() {
+            self.hot.expected.store(expected as f32);
+            self.hot.unit_cost.store(unit);
+        }
+        unit
     }
 
     /// What a request more costs by the number of those that run.
@@ -342,136 +351,6 @@ impl Endpoint {
             self.expected()
         };
         Some(age.saturating_sub(Duration::from_secs_f32(supposed)))
-    }
-
-    /// Learns from a request that has ended.
-    #[inline]
-    pub(crate) fn learn(&self, ended: &Ended) {
-        self.learned.count(ended.outcome);
-        let expected = f64::from(self.expected());
-        if ended.outcome == Outcome::Success {
-            self.core.peers.first_answer(ended.latency().as_secs_f64());
-        }
-        let typical = self.core.peers.latency();
-        if self.learned.is_current(ended.began) {
-            self.learned.time(ended, expected, typical);
-        } else {
-            self.forget_stuck();
-        }
-        if self.core.uses_p2c() {
-            self.p2c.learn(ended);
-        }
-        if let Some(windows) = self.windows.get()
-            && ended.outcome != Outcome::Cancelled
-        {
-            let failed = ended.outcome.is_failure();
-            windows.record(ended.now, ended.latency(), failed);
-        }
-        let mut evidence = 0.0;
-        if ended.outcome != Outcome::Cancelled {
-            let average = Duration::from_secs_f64(expected).as_nanos() as u64;
-            let oldest = ended.now.as_nanos().saturating_sub(average);
-            self.set_oldest(Tick::from_nanos(oldest), false);
-            evidence = self.judge(ended.outcome.is_failure());
-        }
-        if self.is_matter_for_judgement(ended, evidence) {
-            self.core.judge(self, ended);
-        }
-        self.estimate(ended.now);
-    }
-
-    /// Learns whether it failed. Returns the evidence against it.
-    #[inline]
-    fn judge(&self, failed: bool) -> f32 {
-        let own = 1.0 - self.learned.success();
-        let (evidence, risen) = self
-            .learned
-            .judge(failed, || self.core.peers.failing_beside(own));
-        if risen != 0.0 && self.standing() == Standing::Usable as u8 {
-            self.core.peers.add_failing(risen);
-        }
-        evidence
-    }
-
-    /// Whether the end of this request may change how the endpoint stands.
-    #[inline]
-    fn is_matter_for_judgement(&self, ended: &Ended, evidence: f32) -> bool {
-        ended.probe
-            || evidence >= EVIDENCE_ENOUGH
-            || self.standing() == Standing::Ejected as u8
-            || matches!(
-                ended.outcome,
-                Outcome::Failure(FailureKind::Overloaded {
-                    retry_after: Some(_)
-                })
-            )
-    }
-
-    /// How it looks beside its peers.
-    pub(crate) fn regard(&self, now: Tick) -> Regard {
-        let typical = self.core.peers.latency().unwrap_or(f64::INFINITY) as f32;
-        let limit = SHUNNED_RATIO * typical / self.share();
-        if self.hot.unit_cost.load() > limit {
-            Regard::Shunned
-        } else if self.cost(now) / (self.in_flight() + 1) as f32 > limit {
-            Regard::Hangs
-        } else {
-            Regard::Fine
-        }
-    }
-
-    /// Requests that have gone there.
-    pub(crate) fn picks(&self) -> u64 {
-        let (successes, cancelled, failures) = self.learned.counts();
-        successes + cancelled + failures.iter().sum::<u64>() + u64::from(self.in_flight())
-    }
-
-    /// It has proved to be well: whatever was learned before `since` is void.
-    pub(crate) fn clear_record(&self, ended: &Ended) {
-        self.learned.distrust(ended.began);
-        let others = self.in_flight().saturating_sub(1);
-        self.hot.stuck.store(others, Ordering::Relaxed);
-        self.learned.time(ended, 0.0, self.core.peers.latency());
-    }
-
-    /// A request that began before the endpoint was well has ended.
-    fn forget_stuck(&self) {
-        let less = |stuck: u32| stuck.checked_sub(1);
-        // Nothing to do if there is none: it was counted before it began.
-        let _none = self
-            .hot
-            .stuck
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Whether the answer to `ended` came about as fast as those of others.
-    pub(crate) fn was_fast(&self, ended: &Ended) -> bool {
-        let typical = self.core.peers.latency();
-        typical.is_some_and(|typical| ended.latency().as_secs_f64() <= FAST_RATIO * typical)
-    }
-
-    /// Learns from what the endpoint says about itself.
-    pub(crate) fn hear(&self, now: Tick, report: &LoadReport) {
-        let makes_sense = self.control.lock().reported.hear(now, report);
-        if !makes_sense {
-            return;
-        }
-        if let Some(windows) = self.windows.get() {
-            windows.hear(now, report);
-        }
-        if let Some(cpu) = report.cpu_utilization {
-            self.p2c.hear(cpu);
-        }
-    }
-
-    /// What its windows hold, if they are kept.
-    pub(crate) fn window_view(&self, now: Tick) -> Option<WindowView> {
-        self.windows.get().map(|windows| windows.view(now))
-    }
-
-    /// Its windows, kept from now on if they were not before.
-    pub(crate) fn windows(&self) -> &Windows {
-        self.windows.get_or_init(Box::default)
     }
 }
 

@@ -16,7 +16,8 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct Learned {
     /// Seconds from the pick to the head of the answer.
     latency: Ewma,
-    /// The same of all successes of the last minute, for people.
+    /// The same of successes of the last minute, for people: of the first
+    /// [`SUMMARY_WHOLE`], then of one in [`SUMMARY_STRIDE`].
     summary: RollingSummary,
     /// The mean over the last few answers, or [`UNKNOWN`].
     recent: AtomicF32,
@@ -53,6 +54,13 @@ pub(crate) struct Ended {
 
 /// The length of each of the two buckets of [`Learned::summary`].
 const SUMMARY_BUCKET: Duration = Duration::from_secs(30);
+
+/// So many successes all enter the summary.
+const SUMMARY_WHOLE: u64 = 1_024;
+
+/// Of the others, one in so many does: it costs as much as the rest of what an
+/// answer teaches, and a sample has the same quantiles.
+const SUMMARY_STRIDE: u64 = 8;
 
 /// Stands for no latency yet; a latency is not negative.
 const UNKNOWN: f32 = -1.0;
@@ -102,8 +110,21 @@ impl AtomicF32 {
 impl Ended {
     /// From the pick to the head of the answer, or to the end if there was none.
     pub(crate) fn latency(&self) -> Duration {
+        Duration::from_nanos(self.nanos())
+    }
+
+    /// The same in seconds.
+    #[inline]
+    pub(crate) fn seconds(&self) -> f64 {
+        // The conversion of a signed number is one instruction.
+        self.nanos().min(i64::MAX as u64).cast_signed() as f64 * 1e-9
+    }
+
+    /// The same in nanoseconds.
+    #[inline]
+    fn nanos(&self) -> u64 {
         let until = self.head.unwrap_or(self.now);
-        until.saturating_duration_since(self.began)
+        until.as_nanos().saturating_sub(self.began.as_nanos())
     }
 }
 
@@ -127,15 +148,27 @@ impl Learned {
         }
     }
 
-    /// Counts an outcome.
+    /// Counts an outcome. How many there were of it before.
     #[inline]
-    pub(crate) fn count(&self, outcome: Outcome) {
+    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
         let counter = match outcome {
             Outcome::Success => &self.successes,
             Outcome::Cancelled => &self.cancelled,
             Outcome::Failure(kind) => &self.failures[kind.index()],
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a success to the sum, and to the summary if it is one of those that
+    /// are: there were `before` others.
+    #[inline]
+    pub(crate) fn summarize(&self, before: u64, ended: &Ended) {
+        // 2^64 ns are 584 years.
+        let nanos = ended.nanos();
+        self.latency_sum.fetch_add(nanos, Ordering::Relaxed);
+        if before < SUMMARY_WHOLE || before.is_multiple_of(SUMMARY_STRIDE) {
+            self.summary.record(ended.now, ended.latency());
+        }
     }
 
     /// Learns a latency. `expected` and `typical` are in seconds.
@@ -145,14 +178,7 @@ impl Learned {
     /// not make an endpoint look fast.
     #[inline]
     pub(crate) fn time(&self, ended: &Ended, expected: f64, typical: Option<f64>) {
-        let latency = ended.latency();
-        if ended.outcome == Outcome::Success {
-            self.summary.record(ended.now, latency);
-            // 2^64 ns are 584 years.
-            let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-            self.latency_sum.fetch_add(nanos, Ordering::Relaxed);
-        }
-        let seconds = latency.as_secs_f64();
+        let seconds = ended.seconds();
         let at_least = match ended.outcome {
             Outcome::Success => false,
             Outcome::Failure(_) => true,

@@ -97,6 +97,7 @@ impl Pick {
 
     /// The head of the answer is there. The latency is taken to here; without
     /// this call it is taken to the end. Later calls change nothing.
+    #[inline]
     pub fn head_received(&mut self, now: Tick) {
         self.head.get_or_insert(now);
     }
@@ -107,6 +108,7 @@ impl Pick {
     }
 
     /// The request has ended: the balancer learns, and the slot is free.
+    #[inline]
     pub fn finish(mut self, now: Tick, outcome: Outcome) {
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.learn(&self.ended(now, outcome));
@@ -116,6 +118,7 @@ impl Pick {
 }
 
 impl Pick {
+    #[inline]
     const fn ended(&self, now: Tick, outcome: Outcome) -> Ended {
         Ended {
             began: self.began,

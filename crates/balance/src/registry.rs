@@ -137,9 +137,6 @@ impl Registry {
             drop(control);
             endpoint.estimate(now);
         }
-        if change.added > 0 {
-            core.look_early();
-        }
         self.specs = specs.to_vec();
         let staying: std::collections::HashSet<&str> =
             specs.iter().map(|spec| &*spec.address).collect();

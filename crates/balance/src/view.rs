@@ -118,7 +118,8 @@ pub struct LatencyView {
     pub recent: Option<Duration>,
     /// All successes together.
     pub sum: Duration,
-    /// Answers of the last half to whole minute, of which the quantiles are.
+    /// Answers of the last half to whole minute, of which the quantiles are. Of
+    /// the first 1,024 since the address is known all count, then one in eight.
     pub count: u64,
     /// The median.
     pub p50: Option<Duration>,

@@ -92,6 +92,12 @@ pub(crate) const LATENCY_UNKNOWN: f64 = 1.0;
 /// The shortest latency that is told from zero, in seconds: 1 µs.
 const LATENCY_MIN: f64 = 1e-6;
 
+/// A stall does not cost more than this many times as much.
+const STALL_MAX: f32 = 1e4;
+
+/// The largest cost for each request in flight. With 2³¹ of them it is finite yet.
+const COST_MAX: f32 = 1e24;
+
 impl Default for PeakEwmaConfig {
     fn default() -> Self {
         Self {
@@ -156,14 +162,19 @@ pub(crate) fn stall(age: f32, expected: f32, in_flight: u32, exact: bool) -> f32
         AGE_RATIO_MANY + AGE_RATIO_FEW / in_flight as f32
     };
     let ratio = age / (expected * allowed);
-    if ratio > 1.0 { ratio * ratio } else { 1.0 }
+    if ratio > 1.0 {
+        (ratio * ratio).min(STALL_MAX)
+    } else {
+        1.0
+    }
 }
 
 /// What a request more costs, in seconds for each in flight: the expected
 /// latency over the share and the square of the success rate.
 pub(crate) fn unit_cost(expected: f64, share: f32, success: f32) -> f32 {
     let success = (success + FAILURES_ALLOWED).clamp(SUCCESS_MIN, 1.0);
-    expected as f32 / (share * success * success)
+    // Finite, so that an endpoint at any cost is found if there is no other.
+    (expected as f32 / (share * success * success)).min(COST_MAX)
 }
 
 #[cfg(test)]
