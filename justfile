@@ -63,6 +63,11 @@ compare what="throughput" *arguments="": release
 scenarios *arguments="--docs docs": release
     "{{ target }}/release/lab" scenarios {{ arguments }}
 
+# The balancer scenarios with real processes: Plimsoll's gateway, HAProxy, nginx and Envoy over the same backends. Some 20
+# minutes; e.g. `just scenarios-wire --only s04,s06 --peers plimsoll,haproxy --envoy /opt/envoy`
+scenarios-wire *arguments="--docs docs": release
+    "{{ target }}/release/lab" scenarios wire --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
+
 # What the README begins with; arguments go to the program, e.g. `just demo --plain`
 demo *arguments:
     cargo run --release --locked -- demo {{ arguments }}

@@ -4,6 +4,7 @@ mod backend;
 mod compare;
 mod load;
 mod scenarios;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -23,8 +24,8 @@ enum Command {
     Load(Box<load::Args>),
     /// Measure plimsoll, HAProxy, nginx and Envoy side by side, in turns.
     Compare(Box<compare::Args>),
-    /// Play the balancer scenarios with every policy, in virtual time.
-    Scenarios(scenarios::Args),
+    /// Play the balancer scenarios: with every policy in virtual time, or over the wire.
+    Scenarios(Box<scenarios::Args>),
 }
 
 impl Cli {

@@ -21,11 +21,11 @@ pub mod start;
 pub mod throughput;
 
 mod config;
-mod machine;
+pub(crate) mod machine;
 mod peer;
-mod process;
+pub(crate) mod process;
 mod procfs;
-mod scratch;
+pub(crate) mod scratch;
 mod spread;
 mod table;
 mod window;
@@ -41,7 +41,7 @@ use crate::affinity;
 use crate::backend::{Backend, Running};
 
 /// Descriptors wanted: 1,000 connections on both sides of a proxy, with room for bursts.
-const DESCRIPTORS: u64 = 20_000;
+pub(crate) const DESCRIPTORS: u64 = 20_000;
 
 /// Who takes part, and where.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! - [`compare`]: Plimsoll, HAProxy, nginx and Envoy side by side on one machine, in turns.
 //! - [`scenario`]: what a balancer should cope with, as data files, and how it is scored.
 //! - [`sim`]: the scenarios in virtual time, with the balancer that is shipped.
+//! - [`wire`]: the scenarios with real processes: Plimsoll's gateway, HAProxy, nginx and Envoy.
 //!
 //! All of them are a library, so that tests drive them without a terminal, and the sub-commands of the
 //! program `lab`.
@@ -36,3 +37,4 @@ pub mod load;
 pub mod random;
 pub mod scenario;
 pub mod sim;
+pub mod wire;

@@ -30,14 +30,14 @@
 mod arrivals;
 mod client;
 mod hold;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod options;
 mod parse;
 mod recorder;
 mod run;
 mod summary;
-mod timer;
+pub(crate) mod timer;
 
 use std::fmt;
 use std::io;

@@ -43,7 +43,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 pub use arrivals::{Arrivals, Moments};
-pub use document::write as write_document;
+pub use document::{put as put_in_document, write as write_document};
 pub use fault::{Antagonist, Condition, Fault, RateLimit, StatusFault, Trouble};
 pub use goal::{Goal, Metric};
 pub use plot::plot;
@@ -104,6 +104,12 @@ pub struct Scenario {
     /// Whether it can be run with real processes on one machine.
     #[serde(default = "yes")]
     pub wire: bool,
+    /// Where it is run so: how long requests come, at most.
+    pub wire_seconds: Option<f64>,
+    /// Where it is run so: how many seconds a second of it takes. Above 1 where a machine could not carry the rate, or
+    /// could not tell the times apart; below 1 where nothing would happen for long.
+    #[serde(default = "unit")]
+    pub wire_stretch: f64,
 }
 
 /// What a sender of requests expects, and what a gateway may do for it.
@@ -198,6 +204,11 @@ impl Scenario {
         ensure!(
             scenario.classes.is_empty() || (shares - 1.0).abs() < 1e-9,
             "classes: their shares add up to {shares} and not to 1"
+        );
+        let positive = |number: f64| number.is_finite() && number > 0.0;
+        ensure!(
+            positive(scenario.wire_stretch) && scenario.wire_seconds.is_none_or(positive),
+            "wire_stretch and wire_seconds must be above zero"
         );
         ensure!(
             !scenario.goals.is_empty(),
@@ -348,6 +359,13 @@ impl Scenario {
         let mut shorter = self.clone();
         shorter.seconds = seconds.min(self.seconds);
         shorter
+    }
+
+    /// The same scenario as it is run with real processes, if it can be.
+    #[must_use]
+    pub fn over_the_wire(&self) -> Option<Self> {
+        let seconds = self.wire_seconds.unwrap_or(self.seconds);
+        self.wire.then(|| self.for_seconds(seconds))
     }
 
     /// The moment at which the last fault ends, if it does so while requests come.

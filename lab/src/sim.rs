@@ -28,7 +28,7 @@
 //!
 //! There are good ones. What is needed of one here is a heap of events, some 30 lines; the rest is this domain.
 
-mod backend;
+pub(crate) mod backend;
 mod carry;
 mod events;
 mod gateway;

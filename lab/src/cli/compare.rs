@@ -237,11 +237,11 @@ impl What {
     clippy::print_stderr,
     reason = "a run of minutes shows that it goes on; the report goes to stdout"
 )]
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     eprintln!("{line}");
 }
 
-fn kind(name: &str) -> Result<Kind, String> {
+pub(super) fn kind(name: &str) -> Result<Kind, String> {
     let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
     known.ok_or_else(|| "one of direct, plimsoll, haproxy, nginx, envoy".into())
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 /// One line: processor, count of processors, kernel, load of the last minute.
 /// What cannot be read is left out.
-pub(super) fn describe() -> String {
+pub(crate) fn describe() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -18,14 +19,17 @@ use crate::load::{self, Options, Protocol, Target};
 /// How long a proxy may take from its start to its first answer.
 const START_LIMIT: Duration = Duration::from_secs(15);
 
+/// Pause between two attempts to connect where nobody measures the start.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
 /// How long it may take to stop before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running proxy, or the direct way. Asked to stop when dropped; [`Proxy::stop`] also waits.
 #[derive(Debug)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     /// Where clients connect.
-    pub(super) addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     child: Option<Child>,
     scratch: Scratch,
     name: &'static str,
@@ -64,16 +68,33 @@ impl Proxy {
             config.push(file);
             std::fs::write(&config, text)?;
         }
+        let arguments = peer.arguments(&setting, &config, metrics);
+        Self::launch(peer, &arguments, scratch, listen, Some(cpu))
+    }
+
+    /// Starts the program of `peer` with these arguments, which have it listen on the loopback port `listen`; on
+    /// processor `cpu` if given. Its output goes to a file in `scratch`.
+    pub(crate) fn launch(
+        peer: &Peer,
+        arguments: &[String],
+        scratch: Scratch,
+        listen: u16,
+        cpu: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        let name = peer.kind.name();
         let log = File::create(scratch.path().join("log"))?;
         let mut command = Command::new(&peer.program);
         command
-            .args(peer.arguments(&setting, &config, metrics))
+            .args(arguments)
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
         let started = Instant::now();
-        let child = affinity::while_pinned(cpu, || command.spawn())?
-            .with_context(|| format!("starting {}", peer.program.display()))?;
+        let child = match cpu {
+            Some(cpu) => affinity::while_pinned(cpu, || command.spawn())?,
+            None => command.spawn(),
+        }
+        .with_context(|| format!("starting {}", peer.program.display()))?;
         let addr = (Ipv4Addr::LOCALHOST, listen).into();
         Ok(Self {
             addr,
@@ -106,8 +127,19 @@ impl Proxy {
         Ok(self.started.elapsed())
     }
 
+    /// Waits until a connection is accepted, asking now and then. To ask without pause is not only impolite where
+    /// others use the processor: sooner or later the kernel gives such a connection the very port that it goes to as
+    /// its own, it is connected to itself, and the proxy finds its port taken.
+    pub(crate) async fn until_open(&mut self) -> anyhow::Result<()> {
+        while tokio::net::TcpStream::connect(self.addr).await.is_err() {
+            self.check()?;
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+        Ok(())
+    }
+
     /// Returns the time from the start to the first answer with status 200.
-    pub(super) async fn until_serving(&mut self, h2c: bool) -> anyhow::Result<Duration> {
+    pub(crate) async fn until_serving(&mut self, h2c: bool) -> anyhow::Result<Duration> {
         loop {
             self.check()?;
             let once = Options {
@@ -154,7 +186,7 @@ impl Proxy {
 
     /// Has it end, and waits. Fails if it had already ended, with what it has said: what was measured
     /// until now may then be the work of nobody.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(child) = &mut self.child
             && let Some(status) = child.try_wait()?
         {
@@ -177,11 +209,25 @@ impl Proxy {
         Ok(())
     }
 
+    /// The folder of its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Has it read its configuration again, if it is one that does so on SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.child.as_ref().and_then(Child::id);
         if let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
             // It may have ended by itself; it is still ours, as nobody has waited for it.
-            kill_process(pid, Signal::TERM).ok();
+            kill_process(pid, signal).ok();
         }
     }
 }
@@ -194,7 +240,7 @@ impl Drop for Proxy {
 
 /// Two loopback ports that were free a moment ago. Another process may take one before the proxy
 /// does; then the start fails and says so.
-fn free_ports() -> std::io::Result<[u16; 2]> {
+pub(crate) fn free_ports() -> std::io::Result<[u16; 2]> {
     let any = (Ipv4Addr::LOCALHOST, 0);
     let (first, second) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
     Ok([first.local_addr()?.port(), second.local_addr()?.port()])

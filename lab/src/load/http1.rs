@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,15 +19,17 @@ use super::parse::{self, BodyEnd, Chunks, Head};
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// One connection and the request it repeats.
-pub(super) struct Http1 {
+pub(crate) struct Http1 {
     addr: SocketAddr,
     request: Bytes,
     stream: Option<TcpStream>,
     buffer: Box<[u8]>,
+    /// When the head of the last response was there.
+    head_at: Option<Instant>,
 }
 
 /// The request as it goes over the wire.
-pub(super) fn serialize(options: &Options) -> Bytes {
+pub(crate) fn serialize(options: &Options) -> Bytes {
     let target = &options.target;
     let mut bytes = Vec::with_capacity(256 + options.body.len());
     bytes.extend(
@@ -51,28 +54,35 @@ pub(super) fn serialize(options: &Options) -> Bytes {
 }
 
 impl Http1 {
-    pub(super) async fn open(addr: SocketAddr, request: Bytes) -> io::Result<Self> {
+    pub(crate) async fn open(addr: SocketAddr, request: Bytes) -> io::Result<Self> {
         let stream = connect(addr).await?;
         Ok(Self {
             addr,
             request,
             stream: Some(stream),
             buffer: vec![0; BUFFER_BYTES].into(),
+            head_at: None,
         })
     }
 
     /// Changes the request that is sent from now on.
-    pub(super) fn repeat(&mut self, request: Bytes) {
+    pub(crate) fn repeat(&mut self, request: Bytes) {
         self.request = request;
     }
 
-    pub(super) async fn call(&mut self) -> Result<u16, Failure> {
+    pub(crate) async fn call(&mut self) -> Result<u16, Failure> {
         self.send().await?;
         self.receive().await
     }
 
+    /// When the head of the response to the last request was there, if it came.
+    pub(crate) fn head_at(&self) -> Option<Instant> {
+        self.head_at
+    }
+
     /// Sends the request without waiting for the response.
-    pub(super) async fn send(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn send(&mut self) -> Result<(), Failure> {
+        self.head_at = None;
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => connect(self.addr).await.map_err(|_| Failure::Connect)?,
@@ -86,7 +96,7 @@ impl Http1 {
     }
 
     /// Reads the response to a request that was sent.
-    pub(super) async fn receive(&mut self) -> Result<u16, Failure> {
+    pub(crate) async fn receive(&mut self) -> Result<u16, Failure> {
         // Taken, and put back only after a whole response that allows another: neither a failure
         // nor a dropped future can leave half a response for the next request to find.
         let mut stream = self.stream.take().ok_or(Failure::Closed)?;
@@ -115,6 +125,7 @@ impl Http1 {
                 parse::head(&self.buffer[..filled]).map_err(|_| Failure::Protocol)?
             {
                 if head.status >= 200 {
+                    self.head_at = Some(Instant::now());
                     return Ok((head, filled));
                 }
                 // An informational response: the final one follows it.

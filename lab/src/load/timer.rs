@@ -15,11 +15,11 @@ use tokio::io::unix::AsyncFd;
 ///
 /// tokio's own timer rounds up to the millisecond, which at 2,000 arrivals a second is two whole
 /// gaps; and a loop that spins takes the processor from the backend.
-pub(super) struct PreciseTimer(AsyncFd<OwnedFd>);
+pub(crate) struct PreciseTimer(AsyncFd<OwnedFd>);
 
 impl PreciseTimer {
     /// Must be called within a runtime.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         // The safe constructor is deprecated because a descriptor type may lie about what it owns;
@@ -33,7 +33,7 @@ impl PreciseTimer {
     }
 
     /// Returns at `deadline`, or at once if it has passed.
-    pub(super) async fn sleep_until(&self, deadline: Instant) -> io::Result<()> {
+    pub(crate) async fn sleep_until(&self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         // Zero would disarm the timer.
         if left.is_zero() {

@@ -16,19 +16,28 @@ const COLUMNS: usize = 110;
 /// If the document has no place for them (the lines `<!-- NAME -->` and `<!-- end of NAME -->`), or a file cannot be
 /// written.
 pub fn write(folder: &Path, name: &str, all: &[Outcomes], how: &str) -> anyhow::Result<()> {
-    let path = folder.join("balancing.md");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mut results = format!("{}\n{how}\n", table(all));
     for outcomes in all {
         results.push_str(&section(outcomes, suffix(name)));
     }
-    let text = replaced(&text, name, &results).with_context(|| path.display().to_string())?;
     let pictures = folder.join("balancing");
     std::fs::create_dir_all(&pictures)?;
     for outcomes in all {
         let file = format!("{}{}.svg", outcomes.scenario.name, suffix(name));
         std::fs::write(pictures.join(file), plot(outcomes))?;
     }
+    put(folder, name, &results)
+}
+
+/// Puts results between the marks of their name in `balancing.md` of the folder.
+///
+/// # Errors
+///
+/// If the marks (the lines `<!-- NAME -->` and `<!-- end of NAME -->`) are not there, or the file cannot be written.
+pub fn put(folder: &Path, name: &str, results: &str) -> anyhow::Result<()> {
+    let path = folder.join("balancing.md");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = replaced(&text, name, results).with_context(|| path.display().to_string())?;
     std::fs::write(&path, text)?;
     Ok(())
 }

@@ -63,6 +63,17 @@ impl Service {
         Duration::from_secs_f64(ms / 1000.0)
     }
 
+    /// The mean of the distribution, milliseconds; that of a normal one before it is cut off.
+    #[must_use]
+    pub fn mean_ms(&self) -> f64 {
+        match *self {
+            Self::FixedMs(ms) | Self::ExponentialMs(ms) => ms,
+            Self::UniformMs(most) => most / 2.0,
+            Self::NormalMs { mean, .. } => mean,
+            Self::LogNormalMs { median, sigma } => median * (sigma * sigma / 2.0).exp(),
+        }
+    }
+
     /// Whether every number in it can be used: finite and above zero.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -126,6 +137,7 @@ mod tests {
         for (service, mean, deviation) in table {
             let (m, d) = moments(service);
             assert!((m - mean).abs() <= 0.01 * mean, "{service:?}: mean {m}");
+            assert!((service.mean_ms() - mean).abs() < 1e-3, "{service:?}");
             assert!(
                 (d - deviation).abs() <= 0.02 * deviation,
                 "{service:?}: {d}"

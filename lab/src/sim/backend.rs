@@ -1,4 +1,4 @@
-//! A backend: slots, a queue before them, and what is wrong with it.
+//! A backend: slots, a queue before them, and what is wrong with it. In virtual time and over the wire it is the same.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const BURST_SECONDS: f64 = 0.1;
 
 /// One backend.
 #[derive(Debug)]
-pub(super) struct Backend {
+pub(crate) struct Backend {
     slots: usize,
     busy: usize,
     /// Attempts that wait for a slot, oldest first.
@@ -43,7 +43,7 @@ struct Load {
 
 /// What a backend does with an attempt that has just come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Reception {
+pub(crate) enum Reception {
     /// Begins at once.
     Begins,
     /// Waits for a slot.
@@ -56,19 +56,31 @@ pub(super) enum Reception {
 
 /// A failure as the gateway sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// What the balancer learns.
-    pub(super) outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Whether another backend may do better, so that the gateway sends the request again.
-    pub(super) speaks_of_endpoint: bool,
+    pub(crate) speaks_of_endpoint: bool,
+    /// The answer, if there is one.
+    pub(crate) answer: Option<ErrorAnswer>,
+}
+
+/// An error answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ErrorAnswer {
+    /// HTTP status.
+    pub(crate) code: u16,
+    /// What its `Retry-After` says.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// No answer at all.
-    pub(super) const fn of_endpoint(kind: FailureKind) -> Self {
+    pub(crate) const fn of_endpoint(kind: FailureKind) -> Self {
         Self {
             outcome: Outcome::Failure(kind),
             speaks_of_endpoint: true,
+            answer: None,
         }
     }
 
@@ -77,12 +89,13 @@ impl Failure {
         Self {
             outcome: Outcome::from_http_status(code, retry_after),
             speaks_of_endpoint: matches!(code, 502..=504),
+            answer: Some(ErrorAnswer { code, retry_after }),
         }
     }
 }
 
 impl Backend {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
             slots,
             busy: 0,
@@ -95,12 +108,12 @@ impl Backend {
     }
 
     /// How many attempts are here.
-    pub(super) const fn open(&self) -> usize {
+    pub(crate) const fn open(&self) -> usize {
         self.open.len()
     }
 
     /// An attempt comes.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         second: f64,
         attempt: usize,
@@ -160,7 +173,7 @@ impl Backend {
     }
 
     /// An attempt that had a slot is over; the next one that begins, if there is one.
-    pub(super) fn finish(&mut self, second: f64, attempt: usize) -> Option<usize> {
+    pub(crate) fn finish(&mut self, second: f64, attempt: usize) -> Option<usize> {
         self.open.retain(|open| *open != attempt);
         let utilization = self.utilization();
         self.busy -= 1;
@@ -171,7 +184,7 @@ impl Backend {
     }
 
     /// Nobody waits for this attempt any more. One that has a slot keeps it: a server does not notice.
-    pub(super) fn abandon(&mut self, attempt: usize) {
+    pub(crate) fn abandon(&mut self, attempt: usize) {
         if let Some(place) = self.queue.iter().position(|queued| *queued == attempt) {
             self.queue.remove(place);
             self.open.retain(|open| *open != attempt);
@@ -179,14 +192,14 @@ impl Backend {
     }
 
     /// Everything that is here is lost.
-    pub(super) fn reset(&mut self) -> Vec<usize> {
+    pub(crate) fn reset(&mut self) -> Vec<usize> {
         self.busy = 0;
         self.queue.clear();
         std::mem::take(&mut self.open)
     }
 
     /// What it says of its own load.
-    pub(super) fn report(&self) -> LoadReport {
+    pub(crate) fn report(&self) -> LoadReport {
         LoadReport {
             application_utilization: Some(self.load.utilization),
             rps: Some(self.load.answers / REPORT_SECONDS),
@@ -219,7 +232,7 @@ fn fails(after_ms: f64, code: u16, retry_after: Option<f64>) -> Reception {
 }
 
 /// A moment of the simulation as seconds from its start.
-pub(super) fn seconds(at: Tick) -> f64 {
+pub(crate) fn seconds(at: Tick) -> f64 {
     at.saturating_duration_since(Tick::ZERO).as_secs_f64()
 }
 

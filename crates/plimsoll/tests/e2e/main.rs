@@ -21,6 +21,7 @@ mod gateway_api;
 mod gateway_config;
 mod gateway_endpoints;
 mod gateway_python;
+mod gateway_scenario;
 mod grpc;
 mod harness;
 mod headers;
