@@ -16,9 +16,9 @@ use crate::pick::{Entry, Pick, Waiting};
 use crate::policy::Policy;
 use crate::policy::weighted::Weights;
 use crate::random::Random;
-use crate::registry::{Registry, SetChange, SetError, check_weight, withdraw_probe};
+use crate::registry::{self, Registry, SetChange, SetError, check_weight, withdraw_probe};
 use crate::retry::RetryBudget;
-use crate::standing::Control;
+use crate::standing::{Control, Standing};
 use crate::sync::Mutex;
 use crate::view::{BalancerView, EndpointView};
 
@@ -101,8 +101,15 @@ impl Balancer {
         Registry::check(specs)?;
         let mut registry = self.shared.registry.lock();
         let config = self.shared.current.load().config.clone();
-        let change = registry.replace(now, specs, &self.shared.core, config.policy.decay());
+        // Who leaves is used until picks see who joins: there is no moment without endpoints.
+        let core = &self.shared.core;
+        let (mut change, leaving) = registry.replace(now, specs, core, config.policy.decay());
         self.shared.publish(now, &registry, config);
+        change.removed = leaving.len();
+        if !leaving.is_empty() {
+            registry::leave(now, &leaving, core);
+            self.shared.grant(now);
+        }
         Ok(change)
     }
 
@@ -239,6 +246,17 @@ impl fmt::Debug for Balancer {
     }
 }
 
+// === impl Current ===
+
+impl Current {
+    /// How the best of the endpoints that may be used at all stands.
+    fn best_standing(&self) -> u8 {
+        let standings = self.endpoints.iter().map(|endpoint| endpoint.standing());
+        let used = standings.filter(|standing| *standing < Standing::Out as u8);
+        used.min().unwrap_or(Standing::Usable as u8)
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -264,10 +282,41 @@ impl Shared {
             .flatten()
             .or_else(|| self.select(now, &current, field));
         let Some((endpoint, probe)) = selected else {
-            return Err(field.refusal());
+            return self.pick_by_sight(now, &current, field);
         };
         endpoint.begin(now);
         Ok(Pick::new(Arc::clone(endpoint), now, probe))
+    }
+
+    /// Chooses when nothing was found in `current`: the set, or how low one must go, may just have changed, and then
+    /// it counts how the endpoints of the newest set stand now.
+    #[cold]
+    fn pick_by_sight(
+        &self,
+        now: Tick,
+        current: &Arc<Current>,
+        tried: Field<'_>,
+    ) -> Result<Pick, PickError> {
+        let mut seen = Arc::clone(current);
+        let mut floor = tried.floor;
+        loop {
+            let newest = self.current.load_full();
+            let best = newest.best_standing();
+            let is_same = Arc::ptr_eq(&seen, &newest) && floor == best;
+            let field = Field {
+                endpoints: &newest.endpoints,
+                floor: best,
+                ..tried
+            };
+            if is_same {
+                return Err(field.refusal());
+            }
+            if let Some((endpoint, probe)) = self.select(now, &newest, field) {
+                endpoint.begin(now);
+                return Ok(Pick::new(Arc::clone(endpoint), now, probe));
+            }
+            (seen, floor) = (newest, best);
+        }
     }
 
     /// Chooses an endpoint, and says whether the request is to find out how it is.

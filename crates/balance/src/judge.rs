@@ -34,7 +34,7 @@ impl Core {
                         .begin(ended.now, &roll.ejection, EjectionReason::ProbeFailed);
                 control.eject(again);
             }
-            (Some(_), Outcome::Cancelled) if ended.probe => self.ask_for_probe(endpoint),
+            (Some(_), Outcome::Cancelled) if ended.probe => self.try_again(endpoint, &mut control),
             (None, Outcome::Failure(kind)) if roll.may_eject() => {
                 if let Some(it) = ejection(endpoint, &mut control, &roll, kind, ended.now) {
                     control.eject(it);
@@ -71,6 +71,7 @@ impl Core {
                 self.ask_for_probe(endpoint);
             }
             endpoint.learned.forget_failures();
+            endpoint.settle_stuck();
             if endpoint.standing() == Standing::Usable as u8 {
                 typical.add(
                     endpoint.learned.latency(now),
@@ -91,6 +92,16 @@ impl Core {
                     self.ask_for_probe(endpoint);
                 }
             }
+        }
+    }
+
+    /// A probe has told nothing. Whoever gets no requests now is tried when it does again.
+    fn try_again(&self, endpoint: &Endpoint, control: &mut Control) {
+        let may_be_tried = control.standing() <= Standing::Ejected;
+        if may_be_tried {
+            self.ask_for_probe(endpoint);
+        } else if let Some(ejection) = &mut control.ejection {
+            ejection.probing = false;
         }
     }
 

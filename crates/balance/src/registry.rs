@@ -101,19 +101,20 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes `specs`, which have been checked, the set.
+    /// Makes `specs`, which have been checked, the set. Returns what has changed, and who is to [`leave`] when picks
+    /// go by the new set.
     pub(crate) fn replace(
         &mut self,
         now: Tick,
         specs: &[EndpointSpec],
         core: &Arc<Core>,
         decay: Decay,
-    ) -> SetChange {
+    ) -> (SetChange, Vec<Arc<Endpoint>>) {
         let mut change = SetChange::default();
         let mut roll = core.roll.lock();
-        let old: Vec<_> = self.members();
+        let mut leaving = self.members();
         // The first endpoints start slowly beside nobody.
-        let was_empty = old.is_empty();
+        let was_empty = leaving.is_empty();
         for spec in specs {
             let endpoint = match self.known.entry(Arc::clone(&spec.address)) {
                 MapEntry::Occupied(known) => known.into_mut(),
@@ -140,15 +141,9 @@ impl Registry {
         self.specs = specs.to_vec();
         let staying: std::collections::HashSet<&str> =
             specs.iter().map(|spec| &*spec.address).collect();
-        for endpoint in old.iter().filter(|old| !staying.contains(&**old.address())) {
-            let mut control = endpoint.control.lock();
-            change.removed += 1;
-            control.leave(now);
-            withdraw_probe(endpoint, &mut control);
-            roll.settle(endpoint, &control);
-        }
+        leaving.retain(|old| !staying.contains(&**old.address()));
         core.publish(&roll);
-        change
+        (change, leaving)
     }
 
     /// Forgets addresses that left the set longer than `retention` ago and have nothing running.
@@ -160,6 +155,18 @@ impl Registry {
             !expired || endpoint.in_flight() > 0
         });
     }
+}
+
+/// These are not in the set any more: they get nothing new.
+pub(crate) fn leave(now: Tick, leaving: &[Arc<Endpoint>], core: &Core) {
+    let mut roll = core.roll.lock();
+    for endpoint in leaving {
+        let mut control = endpoint.control.lock();
+        control.leave(now);
+        withdraw_probe(endpoint, &mut control);
+        roll.settle(endpoint, &control);
+    }
+    core.publish(&roll);
 }
 
 /// Nobody is to try an endpoint that gets nothing new.

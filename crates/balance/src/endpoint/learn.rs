@@ -113,9 +113,12 @@ impl Endpoint {
         successes + cancelled + failures.iter().sum::<u64>() + u64::from(self.in_flight())
     }
 
-    /// It has proved to be well: whatever was learned before `since` is void.
+    /// It has proved to be well: whatever requests that began before now tell is void.
     pub(crate) fn clear_record(&self, ended: &Ended) {
-        self.learned.distrust(ended.began);
+        // Each of the others is counted out by its end: whatever began until now, and not only before the
+        // request that has told.
+        let now = Tick::from_nanos(ended.now.as_nanos().saturating_add(1));
+        self.learned.distrust(now);
         let others = self.in_flight().saturating_sub(1);
         self.hot.stuck.store(others, Ordering::Relaxed);
         self.learned.time(ended, 0.0, self.core.peers.latency());
@@ -129,6 +132,13 @@ impl Endpoint {
             .hot
             .stuck
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Nothing that does not run can be stuck: makes up for a request that began while it was counted.
+    pub(crate) fn settle_stuck(&self) {
+        if self.in_flight() == 0 {
+            self.hot.stuck.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether the answer to `ended` came about as fast as those of others.

@@ -5,10 +5,11 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use plimsoll_balance::{
-    BalancerConfig, EjectionConfig, EndpointState, FailureKind, Outcome, POLICY_NAMES, Pick, Policy,
+    BalancerConfig, EjectionConfig, EndpointSpec, EndpointState, FailureKind, Outcome,
+    POLICY_NAMES, Pick, Policy,
 };
 
-use super::{address, address_of, at, balancer, run, state, view};
+use super::{address, address_of, at, balancer, run, specs, state, view};
 
 /// Plays `seconds` of a request each 2 ms against `count` endpoints that answer in
 /// 20 ms, but for `a`, which answers as `failing` says. Counts picks.
@@ -241,4 +242,67 @@ fn no_more_than_the_share_is_ejected() {
             .filter(|it| it.state == EndpointState::Ejected);
         assert!(out.count() <= 5);
     }
+}
+
+/// Whoever left the set while it was tried is tried when it is back, and asks for nothing in between.
+#[test]
+fn a_probe_that_ends_without_a_word_after_its_endpoint_has_left_is_not_lost() {
+    let balancer = balancer(BalancerConfig::default(), 2);
+    eject(&balancer, 0);
+    balancer.advance(at(10_000));
+    let probe = run(&balancer, at(10_000));
+    assert!(probe.is_probe());
+    let only = [EndpointSpec::new("b")];
+    balancer.set_endpoints(at(10_001), &only).unwrap();
+    drop(probe);
+    balancer.advance(at(10_100));
+    balancer.set_endpoints(at(10_200), &specs(2)).unwrap();
+    assert!(
+        !run(&balancer, at(10_200)).is_probe(),
+        "nothing was due while it was away"
+    );
+    balancer.advance(at(10_300));
+    let probe = run(&balancer, at(10_300));
+    assert!(probe.is_probe() && &*address_of(&probe) == "a");
+}
+
+/// Requests that hang at an endpoint that is well again do not count, and those that end are not mistaken for them.
+#[test]
+fn what_began_while_an_endpoint_was_tried_is_forgotten_when_it_ends() {
+    let balancer = balancer(BalancerConfig::default(), 3);
+    let serve = |now, millis, avoid: &[_]| {
+        let pick = balancer.try_pick(at(now), avoid).unwrap();
+        let endpoint = pick.endpoint().clone();
+        pick.finish(at(now + millis), Outcome::Success);
+        endpoint
+    };
+    let mut all: Vec<_> = (0..300).map(|now| serve(now, 1, &[])).collect();
+    all.sort_by_key(|endpoint| endpoint.id());
+    all.dedup_by_key(|endpoint| endpoint.id());
+    let [a, b, c] = &all[..] else {
+        panic!("three endpoints are used: {all:?}");
+    };
+    let others = [b.id(), c.id()];
+    let hanging = balancer.try_pick(at(300), &others).unwrap();
+    let mut now = 300;
+    let probe = loop {
+        now += 100;
+        assert!(now < 60_000, "it is tried");
+        balancer.advance(at(now));
+        let pick = run(&balancer, at(now));
+        if pick.is_probe() {
+            break pick;
+        }
+        pick.finish(at(now + 1), Outcome::Success);
+    };
+    assert_eq!(probe.endpoint().id(), a.id());
+    let beside = [0, 1].map(|_| balancer.try_pick(at(now), &others).unwrap());
+    probe.finish(at(now + 1), Outcome::Success);
+    for pick in beside {
+        pick.finish(at(now + 2), Outcome::Success);
+    }
+    hanging.finish(at(now + 3), Outcome::Success);
+    assert_eq!(a.in_flight(), 0);
+    let few: Vec<_> = (0..9).map(|_| run(&balancer, at(now + 3))).collect();
+    assert_eq!(a.in_flight(), 3, "{few:?}");
 }

@@ -8,7 +8,7 @@ use plimsoll_balance::{
     SetChange, SetError,
 };
 
-use super::{address_of, at, balancer, run, specs, state, view};
+use super::{address, address_of, at, balancer, run, specs, state, view};
 
 #[test]
 fn what_was_learned_survives_changes_of_the_list_and_flaps() {
@@ -234,4 +234,23 @@ fn the_same_seed_makes_the_same_choices() {
 fn a_balancer_can_be_used_from_any_thread() {
     fn shared<T: Clone + Send + Sync>() {}
     shared::<Balancer>();
+}
+
+/// A set that is replaced as a whole is never empty in between.
+#[test]
+fn there_is_always_an_endpoint_while_the_set_changes() {
+    let balancer = balancer(BalancerConfig::default(), 1);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in 0..20_000 {
+                let spec = EndpointSpec::new(address(turn % 2));
+                balancer.set_endpoints(at(1), &[spec]).unwrap();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            run(&balancer, at(1)).finish(at(1), Outcome::Success);
+        }
+    });
 }
