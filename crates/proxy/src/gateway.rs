@@ -194,7 +194,10 @@ impl Errand<'_> {
                 match tokio::time::timeout(time, sent).await {
                     Ok(came) => came,
                     Err(_passed) => {
-                        exchange.stop_body();
+                        if outgoing.is_none() {
+                            // What nobody has got a byte of stays whole, for another endpoint.
+                            exchange.stop_body();
+                        }
                         Err(NoAnswer::timeout())
                     }
                 }

@@ -103,12 +103,35 @@ pub(crate) fn prepare_request<B>(
             HEAD_TOO_LARGE,
         ));
     }
-    if request.version() != Version::HTTP_2 {
+    if request.version() == Version::HTTP_2 {
+        check_http2(request, survey)?;
+    } else {
         check_http1(request.version(), survey)?;
         prepare_http1(request, survey)?;
     }
     append_forwarded_for(request.headers_mut(), forwarded_for);
     request.extensions_mut().clear();
+    Ok(())
+}
+
+/// There is one host that the request is for, whoever looks for it where: RFC 9113 section 8.3.1.
+fn check_http2<B>(request: &Request<B>, survey: Survey) -> Result<(), Refusal> {
+    let refuse = |cause| Err(Refusal::bad_request(StatusCode::BAD_REQUEST, cause));
+    let authority = request.uri().authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return refuse("user information in :authority");
+    }
+    if survey.hosts > 1 {
+        return refuse("more than one Host header");
+    }
+    if survey.hosts == 1
+        && let (Some(authority), Some(host)) = (authority, request.headers().get(HOST))
+        && !host
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return refuse("Host and :authority name different hosts");
+    }
     Ok(())
 }
 

@@ -305,3 +305,31 @@ async fn what_endpoints_say_of_their_load_is_heard_and_passed_on() {
     assert_eq!(view.reports_taken, 0);
     assert_eq!(view.reports_rejected[ReportError::Negative.index()], 1);
 }
+
+#[tokio::test]
+async fn a_request_over_http2_has_one_host() {
+    let only = telling("", "").await;
+    let setup = Setup::new(
+        in_turn(),
+        speaking(UpstreamProtocol::Http1),
+        &[only.address],
+    );
+    let client = http2::client(setup.address).await;
+    let rows: [(&str, &[&str], u16); 6] = [
+        ("http://a.example/", &[], 200),
+        ("http://a.example/", &["A.example"], 200),
+        ("http://a.example/", &["b.example"], 400),
+        ("http://b@a.example/", &[], 400),
+        ("/", &["a.example"], 200),
+        ("/", &["a.example", "b.example"], 400),
+    ];
+    for (uri, hosts, expected) in rows {
+        let mut asked = Request::get(uri);
+        for host in hosts {
+            asked = asked.header("host", *host);
+        }
+        let answer = ask(&client, asked.body(()).unwrap(), "").await;
+        assert_eq!(answer.status(), expected, "{uri} {hosts:?}");
+    }
+    setup.at_rest().await;
+}

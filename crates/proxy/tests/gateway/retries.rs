@@ -5,7 +5,10 @@ use std::time::Duration;
 use plimsoll_balance::{BalancerConfig, RetryBudgetConfig};
 use plimsoll_proxy::{NoRetry, RetryReason, ServiceSettings};
 
-use crate::harness::{Endpoint, GET, OK, Setup, in_turn, nobody, request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Endpoint, GET, LOOPBACK, OK, Setup, head, in_turn, nobody, request};
 
 /// How the first endpoint fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,8 +179,7 @@ async fn a_request_is_sent_five_times_at_most_and_to_five_endpoints() {
 #[tokio::test]
 async fn a_kept_connection_that_has_closed_costs_no_retry() {
     let once = Endpoint::new(|mut stream, served| async move {
-        use tokio::io::AsyncWriteExt;
-        if !crate::harness::head(&mut stream).await.is_empty() {
+        if !head(&mut stream).await.is_empty() {
             served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             stream.write_all(OK.as_bytes()).await.unwrap();
         }
@@ -189,4 +191,40 @@ async fn a_kept_connection_that_has_closed_costs_no_retry() {
     }
     assert_eq!(setup.view().retries.iter().sum::<u64>(), 0);
     assert_eq!(setup.endpoint(once.address).failures.total(), 0);
+}
+
+/// The time for one try may pass before there is a connection. The body has not been touched then.
+#[tokio::test]
+async fn a_body_that_nobody_has_got_a_byte_of_goes_elsewhere_whole() {
+    // Its queue of connections is full, so that another attempt to connect hears nothing.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(LOOPBACK).unwrap();
+    let deaf = socket.listen(1).unwrap();
+    let address = deaf.local_addr().unwrap();
+    let mut crowd = Vec::new();
+    let pause = Duration::from_millis(200);
+    while let Ok(Ok(stream)) = tokio::time::timeout(pause, TcpStream::connect(address)).await {
+        crowd.push(stream);
+    }
+    let good = Endpoint::new(|mut stream, _| async move {
+        while !head(&mut stream).await.is_empty() {
+            let mut body = [0; 3];
+            stream.read_exact(&mut body).await.unwrap();
+            assert_eq!(&body, b"abc");
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let settings = ServiceSettings {
+        per_try_timeout: Some(pause),
+        ..ServiceSettings::default()
+    };
+    let setup = Setup::new(in_turn(), settings, &[address, good.address]);
+    let post = request("POST", "content-length: 3\r\n", "abc");
+    for _ in 0..2 {
+        assert_eq!(setup.ask(&post).await.status, 200);
+    }
+    assert_eq!(setup.endpoint(good.address).failures.total(), 0);
+    assert_eq!(setup.endpoint(address).failures.total(), 1);
+    setup.at_rest().await;
 }
