@@ -62,14 +62,14 @@ const BACKLOG: i32 = 4096;
 /// A backend that is bound but not yet serving.
 #[derive(Debug)]
 pub struct Backend {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     counts: Arc<Counts>,
 }
 
 /// A backend that serves on a thread of its own, until it is dropped.
 #[derive(Debug)]
 pub struct Running {
-    addr: SocketAddr,
+    addrs: Vec<SocketAddr>,
     counts: Arc<Counts>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -87,23 +87,39 @@ impl Backend {
     /// # Errors
     /// Those of the socket calls: address in use, no permission.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_all(&[addr])
+    }
+
+    /// Binds a listener for each address: one backend that looks like several.
+    ///
+    /// # Errors
+    /// Those of the socket calls, and `InvalidInput` for no address at all.
+    pub fn bind_all(addrs: &[SocketAddr]) -> io::Result<Self> {
+        if addrs.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address"));
+        }
+        let listeners = addrs.iter().map(|addr| Self::listen(*addr));
+        Ok(Self {
+            listeners: listeners.collect::<io::Result<_>>()?,
+            counts: Arc::default(),
+        })
+    }
+
+    fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Self {
-            listener: socket.into(),
-            counts: Arc::default(),
-        })
+        Ok(socket.into())
     }
 
-    /// The address it is bound to.
+    /// The address it is bound to; the first of several.
     ///
     /// # Errors
     /// Those of `getsockname`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.listeners[0].local_addr()
     }
 
     /// Serves until `stop` is ready. Open connections are then left to the runtime.
@@ -111,22 +127,14 @@ impl Backend {
     /// # Errors
     /// If the listener cannot be registered with the runtime.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        tokio::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut stop => return Ok(()),
-                accepted = listener.accept() => accepted,
-            };
-            // A failed accept concerns one connection, or a shortage of descriptors that ends
-            // when a connection closes: neither is a reason to stop.
-            match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(serve_connection(stream, Arc::clone(&self.counts)));
-                }
-                Err(_) => tokio::task::yield_now().await,
-            }
+        // Ends the tasks when it is dropped.
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in self.listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            accepting.spawn(accept(listener, Arc::clone(&self.counts)));
         }
+        stop.await;
+        Ok(())
     }
 
     /// Serves on a new thread with a single-threaded runtime, pinned to processor `cpu` if given.
@@ -134,7 +142,8 @@ impl Backend {
     /// # Errors
     /// If the thread or its runtime cannot be made.
     pub fn spawn(self, cpu: Option<usize>) -> io::Result<Running> {
-        let addr = self.local_addr()?;
+        let addrs = self.listeners.iter().map(TcpListener::local_addr);
+        let addrs = addrs.collect::<io::Result<_>>()?;
         let counts = Arc::clone(&self.counts);
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
@@ -153,7 +162,7 @@ impl Backend {
             .name("lab-backend".into())
             .spawn(serve)?;
         Ok(Running {
-            addr,
+            addrs,
             counts,
             stop: Some(stop),
             thread: Some(thread),
@@ -162,9 +171,14 @@ impl Backend {
 }
 
 impl Running {
-    /// The address it listens on.
+    /// The address it listens on; the first of several.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.addrs[0]
+    }
+
+    /// All addresses it listens on.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
     }
 
     /// Connections accepted so far.
@@ -185,6 +199,19 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             // Its result was of interest only while it served.
             drop(thread.join());
+        }
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, counts: Arc<Counts>) {
+    loop {
+        // A failed accept concerns one connection, or a shortage of descriptors that ends
+        // when a connection closes: neither is a reason to stop.
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve_connection(stream, Arc::clone(&counts)));
+            }
+            Err(_) => tokio::task::yield_now().await,
         }
     }
 }

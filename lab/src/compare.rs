@@ -1,6 +1,7 @@
 //! Plimsoll and other proxies side by side, on one machine, in turns.
 //!
 //! - [`throughput`]: what a request costs when the proxy has all it can do: processor time, rate, memory.
+//!   With [`Role::Gateway`], in front of several applications.
 //! - [`latency`]: what a proxy adds at a modest, constant rate.
 //! - [`memory`]: what connections cost, and what of it is given back.
 //! - [`start`]: how soon it listens and answers; what it does when there is nothing to do.
@@ -32,6 +33,7 @@ mod window;
 
 use std::path::{Path, PathBuf};
 
+pub use self::config::Role;
 pub use self::peer::{Kind, Peer};
 pub use self::procfs::{Memory, Tree};
 pub use self::spread::{Spread, show, show_median};
@@ -108,12 +110,12 @@ impl Setup {
         order
     }
 
-    /// Readies this process and starts the backend.
-    fn prepare(&self) -> anyhow::Result<Running> {
+    /// Readies this process and starts the backend, on so many ports.
+    fn prepare(&self, ports: usize) -> anyhow::Result<Running> {
         affinity::raise_descriptor_limit(DESCRIPTORS)?;
         affinity::pin_current_thread(self.load_cpu)?;
-        let any = (std::net::Ipv4Addr::LOCALHOST, 0).into();
-        Ok(Backend::bind(any)?.spawn(Some(self.load_cpu))?)
+        let any = vec![(std::net::Ipv4Addr::LOCALHOST, 0).into(); ports];
+        Ok(Backend::bind_all(&any)?.spawn(Some(self.load_cpu))?)
     }
 
     /// The lines every report begins with.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
-use plimsoll_lab::compare::{self, Kind, Report, Setup, latency, memory, start, throughput};
+use plimsoll_lab::compare::{self, Kind, Report, Role, Setup, latency, memory, start, throughput};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -22,7 +22,7 @@ struct Common {
     /// Path of plimsoll, built with --release. Default: on PATH.
     #[arg(long, global = true, value_name = "FILE")]
     plimsoll: Option<PathBuf>,
-    /// Further argument for `plimsoll sidecar`. Repeatable.
+    /// Further argument for `plimsoll sidecar` or `plimsoll gateway`. Repeatable.
     #[arg(
         long = "plimsoll-arg",
         global = true,
@@ -57,6 +57,8 @@ struct Common {
 enum What {
     /// Processor time per request, rate and memory under full load.
     Throughput(ThroughputArgs),
+    /// The same in front of several applications, of which the least loaded is chosen.
+    Gateway(GatewayArgs),
     /// Latency added at a constant rate.
     Latency(LatencyArgs),
     /// Memory with connections idle, busy and closed, after bursts and a long run.
@@ -95,6 +97,15 @@ struct ThroughputArgs {
     /// Each measured window.
     #[arg(long, default_value = "3s", value_name = "TIME", value_parser = humantime::parse_duration)]
     window: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+struct GatewayArgs {
+    /// Applications behind each gateway: ports of one backend.
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    applications: u16,
+    #[command(flatten)]
+    load: ThroughputArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -189,18 +200,30 @@ impl Common {
     }
 }
 
+impl ThroughputArgs {
+    fn options(self, role: Role, apps: usize) -> throughput::Options {
+        throughput::Options {
+            role,
+            apps,
+            h2c: self.protocols.iter().map(|name| name == "h2c").collect(),
+            connections: self.connections,
+            streams: self.streams,
+            bodies: self.bodies,
+            warm_up: self.warm_up,
+            window: self.window,
+        }
+    }
+}
+
 impl What {
     async fn run(self, setup: &Setup) -> anyhow::Result<Report> {
         match self {
             Self::Throughput(args) => {
-                let options = throughput::Options {
-                    h2c: args.protocols.iter().map(|name| name == "h2c").collect(),
-                    connections: args.connections,
-                    streams: args.streams,
-                    bodies: args.bodies,
-                    warm_up: args.warm_up,
-                    window: args.window,
-                };
+                let options = args.options(Role::Sidecar, 1);
+                throughput::run(setup, &options, &mut tell).await
+            }
+            Self::Gateway(args) => {
+                let options = args.load.options(Role::Gateway, args.applications.into());
                 throughput::run(setup, &options, &mut tell).await
             }
             Self::Latency(args) => {

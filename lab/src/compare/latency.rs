@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::config::Work;
 use super::peer::Kind;
 use super::process::Proxy;
 use super::spread::{Spread, show, show_median};
@@ -44,7 +45,7 @@ pub async fn run(
     options: &Options,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
-    let backend = setup.prepare()?;
+    let backend = setup.prepare(1)?;
     let what = format!(
         "Latency: open loop, {} req/s at constant gaps over {} HTTP/1.1 connections, {} B, windows of {:?}, \
          counted from the intended arrival. \
@@ -90,7 +91,7 @@ async fn measure(
         ..load::Options::new(Target::at(addr, &format!("/bytes/{}", options.body)))
     };
     let direct = Window::run(load(backend.addr()), setup.load_cpu, None).await?;
-    let proxy = Proxy::start(peer, backend.addr(), false, setup.proxy_cpu).await?;
+    let proxy = Proxy::start(peer, Work::before(&backend.addr(), false), setup.proxy_cpu).await?;
     let proxied = Window::run(load(proxy.addr), setup.load_cpu, proxy.tree()?).await?;
     proxy.stop().await?;
     Ok(Pair {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::config::Work;
 use super::process::Proxy;
 use super::procfs::{Memory, Tree};
 use super::table::{Report, Table};
@@ -48,7 +49,7 @@ pub async fn run(
     options: &Options,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
-    let backend = setup.prepare()?;
+    let backend = setup.prepare(1)?;
     let what = format!(
         "Memory: {} HTTP/1.1 connections, one process through all phases.",
         options.connections
@@ -56,7 +57,8 @@ pub async fn run(
     let heading = setup.heading(what);
     let mut courses = Vec::new();
     for peer in &setup.peers {
-        let proxy = Proxy::start(peer, backend.addr(), false, setup.proxy_cpu).await?;
+        let proxy =
+            Proxy::start(peer, Work::before(&backend.addr(), false), setup.proxy_cpu).await?;
         // The direct way has no memory to read.
         if let Some(tree) = proxy.tree()? {
             let name = peer.kind.name();

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::config::{self, CONCURRENCY, QUEUE, Setting};
+use super::config::{self, CONCURRENCY, QUEUE, Role, Setting};
 
 /// A way from the client to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// No proxy.
     Direct,
-    /// `plimsoll sidecar`.
+    /// `plimsoll sidecar`, or `plimsoll gateway`.
     Plimsoll,
     /// HAProxy.
     Haproxy,
@@ -108,17 +108,7 @@ impl Peer {
         let config = config.display().to_string();
         let mut list: Vec<String> = match self.kind {
             Kind::Direct => Vec::new(),
-            Kind::Plimsoll => vec![
-                "sidecar".into(),
-                format!("--app=127.0.0.1:{}", setting.app),
-                format!("--listen=127.0.0.1:{}", setting.listen),
-                format!("--metrics-listen=127.0.0.1:{metrics}"),
-                format!("--concurrency={CONCURRENCY}"),
-                format!("--queue={QUEUE}"),
-                "--workers=1".into(),
-                // Nobody sends after the end of a measurement: nothing to be quiet for.
-                "--drain-quiet=0s".into(),
-            ],
+            Kind::Plimsoll => ours(setting, metrics),
             Kind::Haproxy => vec!["-db".into(), "-f".into(), config],
             Kind::Nginx => vec![
                 "-p".into(),
@@ -142,6 +132,37 @@ impl Peer {
         list.extend(self.extra.iter().cloned());
         list
     }
+}
+
+/// Plimsoll's arguments.
+fn ours(setting: &Setting<'_>, metrics: u16) -> Vec<String> {
+    let listen = format!("--listen=127.0.0.1:{}", setting.listen);
+    let apps = setting.work.apps.iter();
+    let mut list = match setting.work.role {
+        Role::Sidecar => {
+            let mut list = vec!["sidecar".into()];
+            list.extend(apps.map(|app| format!("--app={app}")));
+            list.extend([
+                listen,
+                format!("--metrics-listen=127.0.0.1:{metrics}"),
+                format!("--concurrency={CONCURRENCY}"),
+                format!("--queue={QUEUE}"),
+            ]);
+            list
+        }
+        Role::Gateway => {
+            let mut list = vec!["gateway".into()];
+            list.extend(apps.map(|app| format!("--upstream={app}")));
+            list.extend([listen, format!("--admin=127.0.0.1:{metrics}")]);
+            list
+        }
+    };
+    list.extend([
+        "--workers=1".into(),
+        // Nobody sends after the end of a measurement: nothing to be quiet for.
+        "--drain-quiet=0s".into(),
+    ]);
+    list
 }
 
 /// The first word that looks like a version: digits, a dot, digits, and whatever follows.
@@ -207,10 +228,10 @@ mod tests {
             program: "plimsoll".into(),
             extra: vec!["--more".into()],
         };
+        let app = (std::net::Ipv4Addr::LOCALHOST, 2).into();
         let setting = Setting {
             listen: 1,
-            app: 2,
-            h2c: false,
+            work: config::Work::before(&app, false),
             dir: Path::new("/tmp"),
         };
         let arguments = peer.arguments(&setting, Path::new(""), 3).join(" ");
@@ -220,5 +241,17 @@ mod tests {
              --concurrency=100 --queue=1000 --workers=1 --drain-quiet=0s --more"
         );
         assert!(peer.config(&setting).is_none());
+        let work = config::Work {
+            role: Role::Gateway,
+            apps: &[app, app],
+            h2c: false,
+        };
+        let setting = Setting { work, ..setting };
+        let arguments = peer.arguments(&setting, Path::new(""), 3).join(" ");
+        assert_eq!(
+            arguments,
+            "gateway --upstream=127.0.0.1:2 --upstream=127.0.0.1:2 --listen=127.0.0.1:1 \
+             --admin=127.0.0.1:3 --workers=1 --drain-quiet=0s --more"
+        );
     }
 }

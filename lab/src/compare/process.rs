@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::config::Setting;
+use super::config::{Setting, Work};
 use super::peer::{Kind, Peer};
 use super::procfs::Tree;
 use super::scratch::Scratch;
@@ -37,19 +37,14 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts `peer` on processor `cpu`, in front of `app`. It may not be listening yet.
-    pub(super) fn spawn(
-        peer: &Peer,
-        app: SocketAddr,
-        h2c: bool,
-        cpu: usize,
-    ) -> anyhow::Result<Self> {
+    /// Starts `peer` on processor `cpu`. It may not be listening yet.
+    pub(super) fn spawn(peer: &Peer, work: Work<'_>, cpu: usize) -> anyhow::Result<Self> {
         let scratch = Scratch::new()?;
         let name = peer.kind.name();
         let started = Instant::now();
         if peer.kind == Kind::Direct {
             return Ok(Self {
-                addr: app,
+                addr: work.apps[0],
                 child: None,
                 scratch,
                 name,
@@ -59,8 +54,7 @@ impl Proxy {
         let [listen, metrics] = free_ports()?;
         let setting = Setting {
             listen,
-            app: app.port(),
-            h2c,
+            work,
             dir: scratch.path(),
         };
         let mut config = scratch.path().to_owned();
@@ -106,15 +100,10 @@ impl Proxy {
     }
 
     /// Starts it and waits until it answers.
-    pub(super) async fn start(
-        peer: &Peer,
-        app: SocketAddr,
-        h2c: bool,
-        cpu: usize,
-    ) -> anyhow::Result<Self> {
-        let mut proxy = Self::spawn(peer, app, h2c, cpu)?;
+    pub(super) async fn start(peer: &Peer, work: Work<'_>, cpu: usize) -> anyhow::Result<Self> {
+        let mut proxy = Self::spawn(peer, work, cpu)?;
         proxy.until_listening()?;
-        proxy.until_serving(h2c).await?;
+        proxy.until_serving(work.h2c).await?;
         Ok(proxy)
     }
 
@@ -259,7 +248,7 @@ mod tests {
         };
         let app = "127.0.0.1:1".parse().unwrap();
         let cpu = crate::affinity::any_processor().unwrap();
-        let failed = Proxy::start(&peer, app, false, cpu)
+        let failed = Proxy::start(&peer, Work::before(&app, false), cpu)
             .await
             .unwrap_err()
             .to_string();
@@ -279,7 +268,7 @@ mod tests {
         };
         let app = "127.0.0.1:1".parse().unwrap();
         let cpu = crate::affinity::any_processor().unwrap();
-        let mut proxy = Proxy::spawn(&peer, app, false, cpu).unwrap();
+        let mut proxy = Proxy::spawn(&peer, Work::before(&app, false), cpu).unwrap();
         proxy.child.as_mut().unwrap().wait().await.unwrap();
         let failed = proxy.stop().await.unwrap_err().to_string();
         assert!(
@@ -296,7 +285,7 @@ mod tests {
             extra: Vec::new(),
         };
         let app = "127.0.0.1:1".parse().unwrap();
-        let proxy = Proxy::spawn(&peer, app, false, 0).unwrap();
+        let proxy = Proxy::spawn(&peer, Work::before(&app, false), 0).unwrap();
         assert_eq!(proxy.addr, app);
         assert!(proxy.tree().unwrap().is_none());
         proxy.stop().await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::config::Work;
 use super::peer::Kind;
 use super::process::Proxy;
 use super::spread::{Spread, show};
@@ -42,7 +43,7 @@ pub async fn run(
     options: &Options,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
-    let backend = setup.prepare()?;
+    let backend = setup.prepare(1)?;
     let what = format!(
         "Start: {} starts of each, interleaved; idle for {:?}.",
         options.runs, options.idle
@@ -75,7 +76,7 @@ async fn start(
     backend: &Running,
     peer: &Peer,
 ) -> anyhow::Result<(Duration, Duration)> {
-    let mut proxy = Proxy::spawn(peer, backend.addr(), false, setup.proxy_cpu)?;
+    let mut proxy = Proxy::spawn(peer, Work::before(&backend.addr(), false), setup.proxy_cpu)?;
     let listening = proxy.until_listening()?;
     let serving = proxy.until_serving(false).await?;
     proxy.stop().await?;
@@ -88,7 +89,7 @@ async fn idle(
     peer: &Peer,
     time: Duration,
 ) -> anyhow::Result<Idle> {
-    let proxy = Proxy::start(peer, backend.addr(), false, setup.proxy_cpu).await?;
+    let proxy = Proxy::start(peer, Work::before(&backend.addr(), false), setup.proxy_cpu).await?;
     let Some(tree) = proxy.tree()? else {
         anyhow::bail!("{} has no process to watch", peer.kind);
     };

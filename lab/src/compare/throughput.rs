@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::config::{Role, Work};
 use super::peer::Kind;
 use super::process::Proxy;
 use super::procfs::Memory;
@@ -16,6 +17,10 @@ use crate::load::{self, Protocol, Target};
 /// What is varied, and how long each window is.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What the proxies are there for.
+    pub role: Role,
+    /// Applications behind each; one for a sidecar.
+    pub apps: usize,
     /// HTTP/1.1 (`false`) and h2c (`true`).
     pub h2c: Vec<bool>,
     /// Keep-alive connections of the generator.
@@ -112,9 +117,13 @@ pub async fn run(
     options: &Options,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
-    let backend = setup.prepare()?;
+    let backend = setup.prepare(options.apps)?;
+    let what = match options.role {
+        Role::Sidecar => "Throughput".to_owned(),
+        Role::Gateway => format!("Gateway before {} applications", options.apps),
+    };
     let what = format!(
-        "Throughput: closed loop, windows of {:?} after {:?} of warm-up. \
+        "{what}: closed loop, windows of {:?} after {:?} of warm-up. \
          Rounds: {}; median (least–greatest).",
         options.window, options.warm_up, setup.rounds
     );
@@ -148,7 +157,12 @@ async fn measure(
     cell: Cell,
     options: &Options,
 ) -> anyhow::Result<Sample> {
-    let proxy = Proxy::start(peer, backend.addr(), cell.h2c, setup.proxy_cpu).await?;
+    let work = Work {
+        role: options.role,
+        apps: backend.addrs(),
+        h2c: cell.h2c,
+    };
+    let proxy = Proxy::start(peer, work, setup.proxy_cpu).await?;
     let tree = proxy.tree()?;
     let window = Window::run(cell.load(&proxy, options), setup.load_cpu, tree.clone()).await?;
     let memory = tree.map(|tree| tree.memory()).transpose()?;
@@ -206,8 +220,15 @@ fn notes(options: &Options) -> Vec<String> {
         "CPU×: processor time per request as a multiple of Plimsoll's. Memory in MiB, of all processes \
          of the proxy; peak is the greatest RSS."
             .to_owned(),
-        "Limit of 100 requests at the application and a queue: plimsoll, haproxy, envoy. nginx: no limit."
-            .to_owned(),
+        match options.role {
+            Role::Sidecar => {
+                "Limit of 100 requests at the application and a queue: plimsoll, haproxy, envoy. nginx: no limit."
+            }
+            Role::Gateway => {
+                "Chosen by: peak-ewma (plimsoll), leastconn (haproxy), least_conn (nginx), LEAST_REQUEST (envoy)."
+            }
+        }
+        .to_owned(),
     ];
     if options.h2c.contains(&true) {
         notes
@@ -281,6 +302,8 @@ mod tests {
 
     fn options() -> Options {
         Options {
+            role: Role::Sidecar,
+            apps: 1,
             h2c: vec![false, true],
             connections: vec![32, 256],
             streams: 1,

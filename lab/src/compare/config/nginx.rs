@@ -1,17 +1,21 @@
 //! nginx.
 
-use super::Setting;
+use super::{Role, Setting};
 
 /// - `worker_processes 1`; the master process, which does nothing under load, is counted with it.
 /// - `keepalive 512`: no connection to the application is closed for want of room. `proxy_http_version
 ///   1.1` and the emptied `Connection` field are what keep-alive to it takes in this version.
 /// - No limit: the `max_conns` of the free version refuses instead of queueing, which is another job.
+/// - As a gateway: `least_conn`.
 /// - h2c: HTTP/2 in front only. It cannot speak HTTP/2 to an application, save as gRPC.
 pub(in super::super) fn nginx(setting: &Setting<'_>) -> String {
-    let http2 = if setting.h2c { " http2" } else { "" };
-    let Setting {
-        listen, app, dir, ..
-    } = setting;
+    let Setting { listen, work, dir } = setting;
+    let http2 = if work.h2c { " http2" } else { "" };
+    let balance = match work.role {
+        Role::Sidecar => "",
+        Role::Gateway => "        least_conn;\n",
+    };
+    let servers = work.each(|app| format!("        server {app};\n"));
     let dir = dir.display();
     format!(
         "daemon off;
@@ -32,8 +36,7 @@ http {{
     uwsgi_temp_path {dir}/uwsgi;
     scgi_temp_path {dir}/scgi;
     upstream app {{
-        server 127.0.0.1:{app};
-        keepalive 512;
+{balance}{servers}        keepalive 512;
         keepalive_timeout 1h;
         keepalive_requests 1000000000;
     }}
