@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub(crate) struct LocalService {
 /// A worker's connections to the endpoints of one service.
 #[derive(Debug)]
 struct Pools {
-    by_endpoint: RefCell<HashMap<EndpointId, Known>>,
+    by_endpoint: RefCell<HashMap<EndpointId, Known, BuildHasherDefault<IdHasher>>>,
     idle: Rc<IdleCount>,
 }
 
@@ -57,6 +58,13 @@ struct Known {
     endpoint: Arc<Endpoint>,
     pool: Rc<Pool>,
 }
+
+/// Hashes an [`EndpointId`] by a multiplication.
+///
+/// Ids are numbered by this process, so nobody can choose them to collide, which
+/// is what the standard library's hash costs its time for.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
 
 // === impl LocalGateway ===
 
@@ -137,6 +145,28 @@ impl LocalService {
     /// The connections to `endpoint`.
     pub(crate) fn pool(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Pool>, Refusal> {
         self.pools.to(endpoint, self.settings().tls.as_ref())
+    }
+}
+
+// === impl IdHasher ===
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // Not for ids, which are one word.
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2⁶⁴ divided by the golden ratio. The table looks at both ends of the word, and the upper half is the
+        // better mixed one.
+        let product = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product ^ (product >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
