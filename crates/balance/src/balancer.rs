@@ -339,7 +339,7 @@ impl Shared {
             Policy::PeakEwma(_) => field.cheapest(random, |endpoint| endpoint.cost(now)),
             Policy::LeastLoaded => field.cheapest(random, Endpoint::load),
             Policy::P2c => field.better_of_two(random),
-            Policy::Random => field.by_chance(random),
+            Policy::Random => current.weights.as_ref()?.pick_by_chance(field, random),
             Policy::RoundRobin | Policy::Wrr(_) | Policy::Orca(_) => {
                 current.weights.as_ref()?.pick(field)
             }

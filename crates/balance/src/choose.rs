@@ -186,27 +186,6 @@ impl<'a> Field<'a> {
         best.or_else(|| self.next_from(below(random as u32, count)))
     }
 
-    /// One by chance, in proportion to the shares.
-    pub(crate) fn by_chance(&self, random: u64) -> Option<&'a Arc<Endpoint>> {
-        // Replacing with probability share / total leaves each with its share.
-        let mut bits = random;
-        let mut total = 0.0;
-        let mut chosen = None;
-        for endpoint in self
-            .endpoints
-            .iter()
-            .filter(|endpoint| self.admits(endpoint))
-        {
-            let share = f64::from(endpoint.share());
-            total += share;
-            bits = mix(bits);
-            if chosen.is_none() || (bits >> 11) as f64 * 2_f64.powi(-53) * total < share {
-                chosen = Some(endpoint);
-            }
-        }
-        chosen
-    }
-
     /// Why nothing was found. O(endpoints).
     pub(crate) fn refusal(&self) -> PickError {
         let out = Standing::Out as u8;

@@ -50,6 +50,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
+use crate::random::below;
+
 /// How many times the mean a weight may be before its endpoint gets a second
 /// stop. At 2 the ring has at most half as many stops again as endpoints, and
 /// at least a third of them are due.
@@ -214,15 +216,38 @@ impl Schedule {
                 return Some(stop.index);
             }
         }
-        self.pick_at_random(eligible)
+        let draw = mixed(self.seed, self.next.load(Ordering::Relaxed) as usize);
+        self.pick_at_random(draw, eligible)
+    }
+
+    /// One of the eligible by chance, in proportion to their weights, whatever
+    /// was picked before. Writes nothing.
+    ///
+    /// A random stop is taken with the probability that it is due (von Neumann's
+    /// rejection). At least a third of all draws are taken if all are eligible,
+    /// so it takes constant time as [`pick`](Self::pick) does.
+    pub(crate) fn pick_by_chance(
+        &self,
+        random: u64,
+        eligible: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let mut bits = random;
+        for draw in 0..STOPS_MAX {
+            let stop = self.stops.get(below(bits as u32, self.stops.len()))?;
+            bits = mixed(bits, draw);
+            if bits <= stop.step && eligible(stop.index) {
+                return Some(stop.index);
+            }
+            bits = mixed(bits, draw);
+        }
+        self.pick_at_random(bits, eligible)
     }
 
     /// One of the eligible by chance, in proportion to their weights.
     ///
     /// The way out when few are eligible: to wait for them on the ring could
     /// take many turns, and to take whoever comes first would ignore weights.
-    fn pick_at_random(&self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
-        let draw = mixed(self.seed, self.next.load(Ordering::Relaxed) as usize);
+    fn pick_at_random(&self, draw: u64, eligible: impl Fn(usize) -> bool) -> Option<usize> {
         let mut chosen = None;
         let mut total = 0.0;
         for (position, stop) in self.stops.iter().enumerate() {
@@ -278,6 +303,15 @@ impl ScheduleCell {
     /// The next eligible index, see [`Schedule::pick`].
     pub(crate) fn pick(&self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
         self.0.load().pick(eligible)
+    }
+
+    /// One of the eligible by chance, see [`Schedule::pick_by_chance`].
+    pub(crate) fn pick_by_chance(
+        &self,
+        random: u64,
+        eligible: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        self.0.load().pick_by_chance(random, eligible)
     }
 
     /// Continues with other weights, see [`Schedule::with_weights`].

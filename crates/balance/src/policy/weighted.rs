@@ -76,10 +76,8 @@ impl Weights {
                 }
                 Selection::of(&by_report(now, config, endpoints), seed)
             }
-            Policy::RoundRobin => Selection::of(&by_share(endpoints), seed),
-            Policy::PeakEwma(_) | Policy::P2c | Policy::LeastLoaded | Policy::Random => {
-                return None;
-            }
+            Policy::RoundRobin | Policy::Random => Selection::of(&by_share(endpoints), seed),
+            Policy::PeakEwma(_) | Policy::P2c | Policy::LeastLoaded => return None,
         };
         let at = previous.map_or(now, |previous| previous.renewal.lock().at);
         // Empty, so that the first renewal compares with nothing and sets what is right.
@@ -96,6 +94,21 @@ impl Weights {
             Selection::Schedule(schedule) => schedule.pick(admits),
             Selection::Kratos(picker) => picker.lock().pick(admits),
         };
+        index.map(|index| &field.endpoints[index])
+    }
+
+    /// One by chance among those that `field` admits, in proportion to the weights.
+    #[inline]
+    pub(crate) fn pick_by_chance<'a>(
+        &self,
+        field: Field<'a>,
+        random: u64,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let admits = |index: usize| field.admits(&field.endpoints[index]);
+        let Selection::Schedule(schedule) = &self.selection else {
+            return self.pick(field);
+        };
+        let index = schedule.pick_by_chance(random, admits);
         index.map(|index| &field.endpoints[index])
     }
 

@@ -167,6 +167,28 @@ fn few_eligible_ones_share_by_weight() {
 }
 
 #[test]
+fn chance_has_the_same_proportions() {
+    let weights = [1.0, 2.0, 4.0, 0.5, 92.5];
+    let schedule = Schedule::new(&weights, 5);
+    let draw = |eligible: fn(usize) -> bool| {
+        let picks: Vec<usize> = (0..200_000)
+            .filter_map(|draw| schedule.pick_by_chance(mixed(9, draw), eligible))
+            .collect();
+        assert_eq!(picks.len(), 200_000);
+        tally(&picks, weights.len())
+    };
+    for (index, &picks) in draw(anyone).iter().enumerate() {
+        // Five standard deviations of the count.
+        let expected = weights[index] * 2_000.0;
+        let off = (picks as f64 - expected).abs();
+        assert!(off < 5.0 * expected.sqrt(), "{index}: {picks}");
+    }
+    let rare = draw(|index| index == 3);
+    assert_eq!(rare, [0, 0, 0, 200_000, 0]);
+    assert_eq!(schedule.pick_by_chance(7, |_| false), None);
+}
+
+#[test]
 fn two_threads_together_pick_what_one_would() {
     const PICKS: usize = 30_000;
     let weights = [1.0, 2.0, 3.0, 0.5, 20.0];
