@@ -12,6 +12,7 @@ use crate::config::{BalancerConfig, ConfigError};
 use crate::core::{self, Core, Gate};
 use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
 use crate::error::PickError;
+use crate::journal::EjectionEvents;
 use crate::pick::{Entry, Pick, Waiting};
 use crate::policy::Policy;
 use crate::policy::weighted::Weights;
@@ -211,6 +212,16 @@ impl Balancer {
             return Err(SetError::Unknown { address: known });
         }
         Ok(())
+    }
+
+    /// What has happened to endpoints since this was last called: who was left
+    /// out for failing, and who was let in again.
+    ///
+    /// For logs. Nobody needs to call it: what is kept is bounded by
+    /// [`EVENTS_MAX`](crate::EVENTS_MAX).
+    #[must_use]
+    pub fn take_events(&self) -> EjectionEvents {
+        self.shared.core.roll.lock().journal.take()
     }
 
     /// Everything there is to see. O(endpoints).

@@ -9,6 +9,7 @@ use plimsoll_meter::Tick;
 use crate::core::Core;
 use crate::eject::{EVIDENCE_ENOUGH, EVIDENCE_ON_PROBATION, Ejection, EjectionReason};
 use crate::endpoint::Endpoint;
+use crate::journal::EjectionChange;
 use crate::learned::Ended;
 use crate::outcome::{FailureKind, Outcome, RETRY_AFTER_MAX};
 use crate::peers::Typical;
@@ -25,6 +26,9 @@ impl Core {
         let mut control = endpoint.control.lock();
         match (control.ejection, ended.outcome) {
             (Some(ejection), Outcome::Success) if ended.probe || ended.began >= ejection.since => {
+                let after = ended.now.saturating_duration_since(ejection.since);
+                let change = EjectionChange::Readmitted { after };
+                tell(endpoint, &control, &mut roll, ended.now, change);
                 readmit(endpoint, &mut control, &roll, ended.now);
             }
             (Some(_), Outcome::Failure(_)) if ended.probe => {
@@ -33,11 +37,15 @@ impl Core {
                         .record
                         .begin(ended.now, &roll.ejection, EjectionReason::ProbeFailed);
                 control.eject(again);
+                let change = EjectionChange::begun(&again);
+                tell(endpoint, &control, &mut roll, ended.now, change);
             }
             (Some(_), Outcome::Cancelled) if ended.probe => self.try_again(endpoint, &mut control),
             (None, Outcome::Failure(kind)) if roll.may_eject() => {
                 if let Some(it) = ejection(endpoint, &mut control, &roll, kind, ended.now) {
                     control.eject(it);
+                    let change = EjectionChange::begun(&it);
+                    tell(endpoint, &control, &mut roll, ended.now, change);
                     self.peers.add_failing(endpoint.learned.success() - 1.0);
                 }
             }
@@ -80,7 +88,7 @@ impl Core {
             }
         }
         if roll.ejected() > 0 && typical.failure_rate() >= COMMON_FAILURE_RATE {
-            self.forgive(endpoints, &mut roll);
+            self.forgive(now, endpoints, &mut roll);
         }
         self.peers.renew(typical);
         for endpoint in endpoints {
@@ -113,12 +121,14 @@ impl Core {
     }
 
     /// Lets everybody in again: failing is no distinction.
-    fn forgive(&self, endpoints: &[Arc<Endpoint>], roll: &mut Roll) {
+    fn forgive(&self, now: Tick, endpoints: &[Arc<Endpoint>], roll: &mut Roll) {
         for endpoint in endpoints {
             let mut control = endpoint.control.lock();
             let failed = |it: &Ejection| it.reason != EjectionReason::RetryAfter;
-            if control.ejection.as_ref().is_some_and(failed) {
-                control.ejection = None;
+            if let Some(ejection) = control.ejection.take_if(|it| failed(it)) {
+                let after = now.saturating_duration_since(ejection.since);
+                let change = EjectionChange::Forgiven { after };
+                tell(endpoint, &control, roll, now, change);
                 endpoint.learned.set_evidence(0.0);
                 roll.settle(endpoint, &control);
             }
@@ -152,6 +162,19 @@ fn ejection(
             probing: false,
         }),
         _ => None,
+    }
+}
+
+/// Writes down what happens to an endpoint, if it is in the set.
+fn tell(
+    endpoint: &Endpoint,
+    control: &Control,
+    roll: &mut Roll,
+    now: Tick,
+    change: EjectionChange,
+) {
+    if control.member {
+        roll.journal.write(endpoint.address(), now, change);
     }
 }
 

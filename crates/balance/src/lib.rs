@@ -68,6 +68,7 @@ mod core;
 mod eject;
 mod endpoint;
 mod error;
+mod journal;
 mod judge;
 mod learned;
 #[cfg(all(test, loom))]
@@ -95,6 +96,7 @@ pub use config::{
 pub use eject::EjectionReason;
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};
 pub use error::{PickError, QueueError};
+pub use journal::{EVENTS_MAX, EjectionChange, EjectionEvent, EjectionEvents};
 pub use outcome::{FailureKind, Outcome, RETRY_AFTER_MAX};
 pub use pick::{Entry, Pick, Waiting};
 pub use policy::{

@@ -7,6 +7,7 @@ use plimsoll_meter::Tick;
 use crate::config::EjectionConfig;
 use crate::eject::{Ejection, EjectionReason, Record, ejections_max};
 use crate::endpoint::Endpoint;
+use crate::journal::Journal;
 use crate::policy::orca::Reported;
 use crate::trial::Trials;
 
@@ -52,6 +53,7 @@ pub(crate) struct Roll {
     counts: [u32; 4],
     pub(crate) ejection: EjectionConfig,
     pub(crate) slow_start: Duration,
+    pub(crate) journal: Journal,
 }
 
 /// The part of its share that an endpoint begins with when it starts slowly.
@@ -125,11 +127,12 @@ impl Control {
 // === impl Roll ===
 
 impl Roll {
-    pub(crate) const fn new(ejection: EjectionConfig, slow_start: Duration) -> Self {
+    pub(crate) fn new(ejection: EjectionConfig, slow_start: Duration) -> Self {
         Self {
             counts: [0; 4],
             ejection,
             slow_start,
+            journal: Journal::default(),
         }
     }
 

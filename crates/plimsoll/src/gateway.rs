@@ -10,6 +10,7 @@ mod api;
 mod checks;
 pub(crate) mod config;
 mod dns;
+mod ejections;
 mod endpoints;
 pub(crate) mod files;
 mod fleet;

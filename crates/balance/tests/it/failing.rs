@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use plimsoll_balance::{
-    BalancerConfig, EjectionConfig, EndpointSpec, EndpointState, FailureKind, Outcome,
-    POLICY_NAMES, Pick, Policy,
+    BalancerConfig, EjectionChange, EjectionConfig, EjectionReason, EndpointSpec, EndpointState,
+    FailureKind, Outcome, POLICY_NAMES, Pick, Policy,
 };
 
 use super::{address, address_of, at, balancer, run, specs, state, view};
@@ -171,6 +171,72 @@ fn a_probe_that_tells_nothing_is_repeated_and_one_that_fails_costs_twice_the_tim
     again.finish(at(10_002), Outcome::Failure(FailureKind::Connect));
     assert_eq!(left(10_002), Some(Duration::from_secs(20)));
     assert!(!run(&balancer, at(10_003)).is_probe());
+}
+
+#[test]
+fn who_is_left_out_and_let_in_again_is_told_once() {
+    let config = BalancerConfig {
+        policy: Policy::RoundRobin,
+        ..BalancerConfig::default()
+    };
+    let balancer = balancer(config, 2);
+    let seconds = Duration::from_secs;
+    let told = || {
+        let taken = balancer.take_events();
+        assert_eq!(taken.forgotten, 0);
+        let told = taken.events.into_iter();
+        told.map(|event| (event.address.to_string(), event.change))
+            .collect::<Vec<_>>()
+    };
+    eject(&balancer, 0);
+    let ejected = |reason, wait| EjectionChange::Ejected { reason, wait };
+    let first = ejected(EjectionReason::Failures, seconds(10));
+    assert_eq!(told(), [("a".to_owned(), first)]);
+    assert_eq!(told(), []);
+
+    balancer.advance(at(10_000));
+    run(&balancer, at(10_000)).finish(at(10_000), Outcome::Failure(FailureKind::Connect));
+    let second = ejected(EjectionReason::ProbeFailed, seconds(20));
+    assert_eq!(told(), [("a".to_owned(), second)]);
+
+    balancer.advance(at(30_000));
+    run(&balancer, at(30_000)).finish(at(31_000), Outcome::Success);
+    let back = EjectionChange::Readmitted { after: seconds(21) };
+    assert_eq!(view(&balancer, at(31_000), "a").ejections, [1, 0, 1]);
+    assert_eq!(told(), [("a".to_owned(), back)]);
+
+    // It is left out again, and then the other fails as well.
+    eject(&balancer, 32_000);
+    for step in 0..200 {
+        run(&balancer, at(32_000)).finish(at(32_000), Outcome::Failure(FailureKind::Error));
+        balancer.advance(at(32_000 + step));
+    }
+    let told = told();
+    let last = &told.last().expect("it was let in again").1;
+    assert!(matches!(last, EjectionChange::Forgiven { .. }), "{told:?}");
+}
+
+#[test]
+fn an_answer_that_ends_a_trial_is_shown_once() {
+    let balancer = balancer(BalancerConfig::default(), 2);
+    let mut now = 0;
+    let mut answer = |latency: &dyn Fn(&Pick) -> u64| {
+        let pick = run(&balancer, at(now));
+        let latency = latency(&pick);
+        now += 20;
+        if now % 100 == 0 {
+            balancer.advance(at(now));
+        }
+        let probe = pick.is_probe();
+        pick.finish(at(now + latency), Outcome::Success);
+        probe
+    };
+    // `a` is slow until nothing but a trial goes there.
+    let slow = |pick: &Pick| if &*address_of(pick) == "a" { 2_000 } else { 2 };
+    assert!(!(0..50).any(|_| answer(&slow)), "no trial yet");
+    assert!((0..1_000).any(|_| answer(&|_| 2)), "there was no trial");
+    let shown = view(&balancer, at(now + 2), "a");
+    assert_eq!(shown.latency.count, shown.successes);
 }
 
 /// Has `a` ejected at `now`.

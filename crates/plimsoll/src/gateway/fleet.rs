@@ -16,6 +16,7 @@ use plimsoll_proxy::{
 };
 
 use super::checks::Checks;
+use super::ejections::EjectionLog;
 use super::endpoints::Endpoints;
 use super::inputs::{Inputs, UpstreamTls};
 use super::plan::ServicePlan;
@@ -41,6 +42,7 @@ pub(crate) struct Fleet {
     members: ArcSwap<Vec<Arc<Member>>>,
     /// Services that no route leads to any more, while requests are still with them.
     leaving: Mutex<Vec<Arc<Member>>>,
+    ejections: Mutex<EjectionLog>,
 }
 
 /// One service at work.
@@ -64,6 +66,7 @@ impl Fleet {
             dice: Arc::new(Dice::new(seed)),
             members: ArcSwap::default(),
             leaving: Mutex::default(),
+            ejections: Mutex::default(),
         }
     }
 
@@ -220,10 +223,14 @@ impl Fleet {
     }
 
     fn advance(&self, now: Tick) {
+        let mut ejections = self.ejections.lock();
         for member in self.members.load().iter() {
             member.balancer.advance(now);
             member.endpoints.expire(now);
+            ejections.tell(now, &member.plan.name, member.balancer.take_events());
         }
+        ejections.sum_up(now);
+        drop(ejections);
         let mut leaving = self.leaving.lock();
         leaving.retain(|member| {
             member.balancer.advance(now);
