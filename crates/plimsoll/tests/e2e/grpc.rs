@@ -25,7 +25,7 @@ use crate::harness::soon;
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Number {
     #[prost(uint64, tag = "1")]
-    value: u64,
+    pub(crate) value: u64,
 }
 
 type Codec = ProstCodec<Number, Number>;
@@ -125,7 +125,7 @@ impl ServerStreamingService<Number> for Calculator {
     }
 }
 
-const ENDLESS: u64 = 5;
+pub(crate) const ENDLESS: u64 = 5;
 
 /// Doubles each number as it comes.
 impl StreamingService<Number> for Calculator {
@@ -171,7 +171,11 @@ impl Drop for Running {
 pub(crate) type Client = tonic::client::Grpc<Channel>;
 
 pub(crate) async fn client(sidecar: &Sidecar) -> Client {
-    let endpoint = Endpoint::try_from(format!("http://{}", sidecar.data)).unwrap();
+    client_of(sidecar.data).await
+}
+
+pub(crate) async fn client_of(address: SocketAddr) -> Client {
+    let endpoint = Endpoint::try_from(format!("http://{address}")).unwrap();
     let mut client = Client::new(soon("connect", endpoint.connect()).await.unwrap());
     client.ready().await.unwrap();
     client
@@ -202,9 +206,18 @@ pub(crate) async fn count(client: &mut Client, to: u64) -> Result<Streaming<Numb
 async fn all_four_kinds_of_calls_pass_with_their_metadata() {
     let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &["--concurrency", "4"]).await;
-    let mut client = client(&sidecar).await;
+    all_four_kinds_of_calls(&mut client(&sidecar).await).await;
+    let metrics = sidecar
+        .scraped("four calls", |metrics| {
+            metrics.requests("2xx", "app") == 4.0
+        })
+        .await;
+    assert_eq!((metrics.errors_total(), metrics.in_flight()), (0.0, 0.0));
+}
 
-    let squared = square(&mut client, 12).await.unwrap();
+/// Makes one call of each kind, and looks at what comes back.
+pub(crate) async fn all_four_kinds_of_calls(client: &mut Client) {
+    let squared = square(client, 12).await.unwrap();
     assert_eq!(squared.metadata().get("x-served").unwrap(), "me");
     assert_eq!(squared.into_inner(), number(144));
 
@@ -216,7 +229,7 @@ async fn all_four_kinds_of_calls_pass_with_their_metadata() {
         number(500_500)
     );
 
-    let mut counted = count(&mut client, 4).await.unwrap();
+    let mut counted = count(client, 4).await.unwrap();
     for expected in 1..=4 {
         let message = soon("a number", counted.message()).await.unwrap();
         assert_eq!(message, Some(number(expected)));
@@ -238,21 +251,18 @@ async fn all_four_kinds_of_calls_pass_with_their_metadata() {
     }
     drop(send);
     assert_eq!(soon("the end", doubled.message()).await.unwrap(), None);
-
-    let metrics = sidecar
-        .scraped("four calls", |metrics| {
-            metrics.requests("2xx", "app") == 4.0
-        })
-        .await;
-    assert_eq!((metrics.errors_total(), metrics.in_flight()), (0.0, 0.0));
 }
 
 #[tokio::test]
 async fn an_error_of_the_application_arrives_as_it_was_given() {
     let app = Calculator::start().await;
     let sidecar = Sidecar::start(app.addr, &[]).await;
-    let mut client = client(&sidecar).await;
-    let refused = square(&mut client, 0).await.unwrap_err();
+    out_of_range(&mut client(&sidecar).await).await;
+}
+
+/// Makes a call that the application answers with an error.
+pub(crate) async fn out_of_range(client: &mut Client) {
+    let refused = square(client, 0).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);
     assert_eq!(refused.message(), "not 0: 50 % of it is é");
 }

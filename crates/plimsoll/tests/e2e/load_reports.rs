@@ -16,13 +16,13 @@ use crate::harness::{eventually, soon};
 
 /// A directory with the files of a control group, limited to two processors. It is removed when dropped.
 #[derive(Debug)]
-struct Group {
+pub(crate) struct Group {
     directory: PathBuf,
     since: Instant,
 }
 
 impl Group {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("cgroup.procs"), "").unwrap();
@@ -37,7 +37,7 @@ impl Group {
     }
 
     /// Its processes have used one processor since it was made.
-    fn work(&self) {
+    pub(crate) fn work(&self) {
         let text = format!("usage_usec {}\n", self.since.elapsed().as_micros());
         // In one step: a reader sees the old file or the new.
         let new = self.directory.join("new");
@@ -45,7 +45,7 @@ impl Group {
         std::fs::rename(new, self.directory.join("cpu.stat")).unwrap();
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.directory.to_str().unwrap()
     }
 }

@@ -15,13 +15,13 @@ use crate::harness::soon;
 
 /// A server that returns every message. It ends when it is dropped.
 #[derive(Debug)]
-struct Server {
-    addr: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = free_listener().await;
         Self {
             addr: listener.local_addr().unwrap(),
@@ -51,8 +51,10 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-async fn connect(sidecar: &Sidecar) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
-    let url = format!("ws://{}/chat", sidecar.data);
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub(crate) async fn connect(address: SocketAddr) -> Socket {
+    let url = format!("ws://{address}/chat");
     let (socket, answer) = soon("the handshake", connect_async(url)).await.unwrap();
     assert_eq!(answer.status(), 101);
     socket
@@ -62,7 +64,7 @@ async fn connect(sidecar: &Sidecar) -> WebSocketStream<MaybeTlsStream<TcpStream>
 async fn messages_of_every_kind_pass_and_the_request_lasts_as_long_as_the_socket() {
     let server = Server::start().await;
     let sidecar = Sidecar::start(server.addr, &["--concurrency", "1"]).await;
-    let mut socket = connect(&sidecar).await;
+    let mut socket = connect(sidecar.data).await;
     assert_eq!(sidecar.scrape().await.in_flight(), 1.0);
     let large: Vec<u8> = (0..1 << 20).map(|index: u32| index as u8).collect();
     for message in [
@@ -104,7 +106,7 @@ async fn many_sockets_are_carried_at_once() {
     let sidecar = Sidecar::start(server.addr, &[]).await;
     let mut sockets = Vec::new();
     for _ in 0..20 {
-        sockets.push(connect(&sidecar).await);
+        sockets.push(connect(sidecar.data).await);
     }
     assert_eq!(sidecar.scrape().await.in_flight(), 20.0);
     for (index, socket) in sockets.iter_mut().enumerate() {

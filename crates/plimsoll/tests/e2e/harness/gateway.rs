@@ -33,16 +33,13 @@ impl Gateway {
     /// Starts it with these arguments, and waits until it serves.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         // Unless the test has one of its own: a flag cannot be given twice.
-        let admin: &[&str] = if arguments.contains(&"--admin") {
-            &[]
-        } else {
-            &["--admin", "127.0.0.1:0"]
-        };
+        let unless_given = |flag, value| (!arguments.contains(&flag)).then_some([flag, value]);
         let mut child = plimsoll()
             .arg("gateway")
             .args(["--listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--drain-quiet", "0"])
-            .args(admin)
+            .args(["--log-format", "json"])
+            .args(unless_given("--drain-quiet", "0").iter().flatten())
+            .args(unless_given("--admin", "127.0.0.1:0").iter().flatten())
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -149,9 +146,12 @@ impl Gateway {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("it has not been waited for");
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
     }
 
     /// Waits for its end.
