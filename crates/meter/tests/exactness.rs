@@ -375,7 +375,9 @@ fn threads_lose_nothing() {
             .collect();
         while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
             let report = reporter.report(clock.now());
-            assert!(report.in_flight.total <= THREADS as u64);
+            // One word after another is read, a shard's direct requests and then its proxied ones: a thread may
+            // be seen with the one and, a moment later, with the other.
+            assert!(report.in_flight.total <= (THREADS * SOURCES.len()) as u64);
             assert!(report.average_proxied_concurrency <= report.average_concurrency);
             told += report.request_time;
             counted += report.requests;

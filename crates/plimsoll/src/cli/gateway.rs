@@ -52,6 +52,10 @@ pub(crate) struct GatewayArgs {
     /// HOST:PORT[,weight=N][,concurrency=N], or a port on this machine. A name
     /// stands for all its addresses, and is looked up again every 5 s. In the
     /// environment several are parted by spaces.
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "it is the help of the command, where brackets are what may be left out"
+    )]
     #[arg(
         long,
         env = "PLIMSOLL_UPSTREAM",
