@@ -103,6 +103,7 @@ pub(crate) async fn switch_protocols(
 ) -> Response<ResponseBody> {
     deadlines.response_started();
     exchange.rest_follows();
+    exchange.answers_with(response.status());
     let (mut head, _) = response.into_parts();
     let agreed = headers::upgrade_token(&head.headers);
     let asked = match &carrier {

@@ -217,6 +217,11 @@ impl ClientConnection {
         &self.worker
     }
 
+    /// The client's address.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
     /// What `X-Forwarded-For` gets: the client's address without the port.
     pub(crate) fn forwarded_for(&self) -> &HeaderValue {
         &self.forwarded_for

@@ -16,8 +16,12 @@ use plimsoll_wire::{Answer, ProxyError};
 use crate::body::{BodyLink, ClientFault};
 use crate::connection::ClientConnection;
 use crate::gateway::{LocalService, Picked, outcome_of_error, reports};
+use crate::observe::{Observed, RequestEnd};
 use crate::refusal::Refusal;
 use crate::stats::WorkerStats;
+
+/// What is told of a request whose client left before it was answered. Nobody sees it; nginx made it customary.
+const STATUS_CLIENT_GONE: u16 = 499;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,12 @@ pub(crate) struct Exchange {
     outcome: Option<Outcome>,
     /// When it ended, if somebody has already looked.
     ended: Option<Tick>,
+    /// The status of the answer, once there is one.
+    status: Option<StatusCode>,
+    /// How much of the answer's body has been handed on.
+    response_bytes: u64,
+    /// Who hears of its end.
+    observed: Option<Box<dyn Observed>>,
 }
 
 impl Exchange {
@@ -73,6 +83,9 @@ impl Exchange {
             body: None,
             outcome: None,
             ended: None,
+            status: None,
+            response_bytes: 0,
+            observed: None,
         };
         let worker = connection.worker();
         exchange.meter().enter(worker.index, source, began);
@@ -93,6 +106,21 @@ impl Exchange {
             None => worker.stats(),
             Some(local) => local.service().stats(worker.index),
         }
+    }
+
+    /// `observed` hears of its end.
+    pub(crate) fn observe(&mut self, observed: Option<Box<dyn Observed>>) {
+        self.observed = observed;
+    }
+
+    /// The client's answer has this status.
+    pub(crate) fn answers_with(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// More of the answer's body has been handed on.
+    pub(crate) fn hands_on(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
     }
 
     /// It may run, since it arrived or has left the queue.
@@ -213,6 +241,7 @@ impl Exchange {
         if let Hold::Pick(picked) = &mut self.hold {
             picked.whole();
         }
+        self.status = Some(status);
         self.outcome = Some(Outcome {
             answer: Answer::from_app(status.as_u16()),
             error: None,
@@ -224,6 +253,8 @@ impl Exchange {
 
     /// Plimsoll answers in the application's place, or breaks its answer off: counts and logs why.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.status = Some(refusal.status);
+        self.response_bytes = refusal.text.len() as u64;
         self.failed(refusal.answer, refusal.error, &refusal.details);
     }
 
@@ -248,6 +279,23 @@ impl Exchange {
         // The throttle needs no exact time: that of arrival saves a reading.
         self.connection
             .log_failure(answer, error, details, self.began);
+    }
+
+    /// All there is to tell of its end.
+    fn end(&self, outcome: Outcome, ended: Tick) -> RequestEnd {
+        RequestEnd {
+            answer: outcome.answer,
+            error: outcome.error,
+            status: match (self.status, outcome.answer) {
+                (Some(status), _) => status.as_u16(),
+                (None, Answer::ClientGone) => STATUS_CLIENT_GONE,
+                (None, _) => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+            },
+            request_bytes: self.body.as_ref().map_or(0, |body| body.bytes()),
+            response_bytes: self.response_bytes,
+            running_since: self.running_since,
+            ended,
+        }
     }
 
     /// How it would be counted if it ended now.
@@ -287,5 +335,8 @@ impl Drop for Exchange {
             stats.record_upstream_time(now.saturating_duration_since(since));
         }
         self.connection.request_ended();
+        if let Some(observed) = self.observed.take() {
+            observed.ended(&self.end(outcome, now));
+        }
     }
 }

@@ -66,6 +66,7 @@ mod inline_waker;
 mod io;
 mod listen;
 mod load_report;
+mod observe;
 mod outbox;
 mod refusal;
 mod server;
@@ -87,6 +88,7 @@ pub use gateway::{
 };
 pub use listen::BindError;
 pub use load_report::{LoadReports, ReportFields};
+pub use observe::{Arrival, Observed, Observer, RequestEnd};
 pub use server::{Gateway, RoutesHandle, Sidecar, SidecarError, default_workers};
 pub use stats::{StatsView, WorkerStats};
 pub use tls::{ClientTls, ClientTlsConfig, Identity, ServerTls, TlsError, Trust};

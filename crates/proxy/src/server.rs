@@ -17,6 +17,7 @@ use crate::drain::Running;
 use crate::gateway::Routes;
 use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
 use crate::load_report::LoadReports;
+use crate::observe::{Observer, Watch};
 use crate::stats::WorkerStats;
 use crate::tls::ServerTls;
 use crate::worker::{Command, Role, Shared, run};
@@ -84,6 +85,13 @@ impl Sidecar {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.listener.local_addr()
+    }
+
+    /// Has `observer` told of every request, unless another is already.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        self.0.shared.watch.begin(observer);
+        self
     }
 
     /// Starts the workers.
@@ -174,6 +182,7 @@ impl Server {
             role,
             reports: LoadReports::default(),
             tls,
+            watch: Watch::default(),
         });
         Ok(Self {
             listener,

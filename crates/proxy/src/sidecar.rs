@@ -47,6 +47,7 @@ pub(crate) fn carry(
         Deadlines::start(app.limits, worker.shared.clock, &worker.spare_timers, began);
     let mut request = request.map(|body| RequestBody::new(body, connection));
     exchange.watch_body(request.body().link());
+    exchange.observe(worker.shared.watch.arrived(connection, &mut request, began));
     let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
     let mut outgoing = Some(request);
     let app = Rc::clone(app);

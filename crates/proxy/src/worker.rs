@@ -27,6 +27,7 @@ use crate::deadline::SpareTimers;
 use crate::gateway::{LocalGateway, Routes};
 use crate::listen::{Accepted, StopAccepting, accept_until};
 use crate::load_report::LoadReports;
+use crate::observe::Watch;
 use crate::outbox;
 use crate::sidecar::Application;
 use crate::stats::WorkerStats;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) reports: LoadReports,
     /// TLS towards clients.
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// Who is told of requests.
+    pub(crate) watch: Watch,
 }
 
 /// What becomes of requests.
@@ -321,6 +324,7 @@ mod tests {
             },
             reports: LoadReports::default(),
             tls,
+            watch: Watch::default(),
         });
         let worker = Rc::new(Worker::new(0, shared));
         let listener = tokio::net::TcpListener::from_std(bind(any_port).unwrap()).unwrap();

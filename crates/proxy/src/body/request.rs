@@ -47,6 +47,8 @@ pub(crate) struct BodyLink {
     stopped: Cell<bool>,
     /// The application wants more of it, and the client has not sent it.
     waits: Cell<bool>,
+    /// How much of it has come.
+    bytes: Cell<u64>,
     /// The task that waits for more of it.
     reader: RefCell<Option<Waker>>,
 }
@@ -69,6 +71,11 @@ impl BodyLink {
     /// Whether it is the client that others wait for.
     pub(crate) fn waits(&self) -> bool {
         self.waits.get()
+    }
+
+    /// How much of it has come.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
     }
 
     /// Breaks the body off: the application gets no more of it.
@@ -195,8 +202,13 @@ impl Body for RequestBody {
         body.link.waits.set(frame.is_pending());
         let frame = ready!(frame);
         body.ended = frame.is_none() || body.incoming.is_end_stream();
-        if let Some(Err(cause)) = &frame {
-            body.link.fault.set(Some(ClientFault::of(cause)));
+        match &frame {
+            Some(Err(cause)) => body.link.fault.set(Some(ClientFault::of(cause))),
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                body.link.bytes.set(body.link.bytes.get() + bytes as u64);
+            }
+            None => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }

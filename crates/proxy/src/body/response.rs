@@ -100,10 +100,11 @@ impl ResponseBody {
         incoming: Incoming,
         status: StatusCode,
         grpc: bool,
-        exchange: Exchange,
+        mut exchange: Exchange,
         deadlines: Deadlines,
         carrier: Carrier,
     ) -> Self {
+        exchange.answers_with(status);
         let connection = Rc::clone(exchange.connection());
         let held = Some(Held {
             exchange,
@@ -271,6 +272,9 @@ impl Body for ForwardedBody {
         }
         match this.poll_upstream(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
+                if let (Some(held), Some(data)) = (&mut this.held, frame.data_ref()) {
+                    held.exchange.hands_on(data.len());
+                }
                 if let (true, Some(trailers)) = (this.grpc, frame.trailers_mut()) {
                     this.reports().add_to_trailers(trailers);
                 }
