@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use plimsoll_meter::Tick;
 
 use crate::choose::Field;
-use crate::config::{BalancerConfig, ConfigError};
+use crate::config::{BalancerConfig, ConfigError, WhenEmpty};
 use crate::core::{self, Core, Gate};
 use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
-use crate::error::PickError;
+use crate::error::{PickError, QueueError};
 use crate::journal::EjectionEvents;
 use crate::pick::{Entry, Pick, Waiting};
 use crate::policy::Policy;
@@ -132,7 +132,8 @@ impl Balancer {
     /// Chooses an endpoint, or else takes a place in the queue. `bytes` is what
     /// the request occupies while it waits.
     ///
-    /// Without slot limits this takes no lock and never waits.
+    /// Without slot limits this takes no lock and never waits, unless there is
+    /// no endpoint and [`WhenEmpty::Wait`] is set.
     ///
     /// # Errors
     ///
@@ -140,20 +141,53 @@ impl Balancer {
     pub fn enter(&self, now: Tick, bytes: u64) -> Result<Entry, PickError> {
         let shared = &*self.shared;
         if !shared.core.limited() {
-            return shared.pick(now, &[], false).map(Entry::Running);
+            return match shared.pick(now, &[], false) {
+                Err(PickError::NoEndpoints | PickError::AllDraining) => {
+                    shared.enter_gated(now, bytes)
+                }
+                decided => decided.map(Entry::Running),
+            };
         }
-        let mut gate = shared.core.gate();
-        if gate.level().waiting == 0 {
-            match shared.pick(now, &[], true) {
-                Err(PickError::NoSlot) => {}
-                decided => return decided.map(Entry::Running),
-            }
+        shared.enter_gated(now, bytes)
+    }
+
+    /// Says what becomes of requests that find no endpoint, until the next
+    /// [`reconfigure`](Self::reconfigure). With [`WhenEmpty::Refuse`], those who
+    /// wait for one are sent away at once if there is none.
+    pub fn set_when_empty(&self, now: Tick, when_empty: WhenEmpty) {
+        let registry = self.shared.registry.lock();
+        let mut config = self.shared.current.load().config.clone();
+        if config.when_empty != when_empty {
+            config.when_empty = when_empty;
+            self.shared.publish(now, &registry, config);
         }
-        let place = gate.join(now, bytes)?;
-        Ok(Entry::Waiting(Waiting::new(
-            Arc::clone(&shared.core),
-            place,
-        )))
+        if when_empty == WhenEmpty::Refuse {
+            let mut gate = self.shared.core.gate();
+            let current = self.shared.current.load();
+            let wakers = if current.is_empty() {
+                gate.send_away(QueueError::NoEndpoints)
+            } else {
+                Vec::new()
+            };
+            drop(gate);
+            core::wake(wakers);
+        }
+    }
+
+    /// How many requests wait in the queue. Takes the lock of the queue, and nothing else.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.core.gate().level().waiting
+    }
+
+    /// How many requests run at the endpoint of that address; `None` if it is not in the set. With slot limits, what
+    /// follows [`set_draining`](Self::set_draining) is never too low.
+    #[must_use]
+    pub fn in_flight(&self, address: &str) -> Option<u32> {
+        let registry = self.shared.registry.lock();
+        registry
+            .member(address)
+            .map(|endpoint| endpoint.in_flight())
     }
 
     /// Housekeeping, to be called every 100 ms or so: compares the endpoints,
@@ -260,6 +294,13 @@ impl fmt::Debug for Balancer {
 // === impl Current ===
 
 impl Current {
+    /// Whether nothing can get a request: there are no endpoints, or all are draining.
+    fn is_empty(&self) -> bool {
+        let out = Standing::Out as u8;
+        let mut endpoints = self.endpoints.iter();
+        endpoints.all(|endpoint| endpoint.standing() == out)
+    }
+
     /// How the best of the endpoints that may be used at all stands.
     fn best_standing(&self) -> u8 {
         let standings = self.endpoints.iter().map(|endpoint| endpoint.standing());
@@ -271,6 +312,28 @@ impl Current {
 // === impl Shared ===
 
 impl Shared {
+    /// Chooses an endpoint, or else takes a place in the queue, as one step.
+    ///
+    /// Whoever changes the set looks for those who wait afterwards, under the same lock: either the change is seen
+    /// here, or the place that is taken here is seen there.
+    fn enter_gated(&self, now: Tick, bytes: u64) -> Result<Entry, PickError> {
+        let mut gate = self.core.gate();
+        if gate.level().waiting == 0 {
+            match self.pick(now, &[], self.core.limited()) {
+                Err(PickError::NoSlot) => {}
+                Err(PickError::NoEndpoints | PickError::AllDraining) if self.waits_when_empty() => {
+                }
+                decided => return decided.map(Entry::Running),
+            }
+        }
+        let place = gate.join(now, bytes)?;
+        Ok(Entry::Waiting(Waiting::new(Arc::clone(&self.core), place)))
+    }
+
+    fn waits_when_empty(&self) -> bool {
+        self.current.load().config.when_empty == WhenEmpty::Wait
+    }
+
     /// Chooses an endpoint and counts the request in. With `slots`, the caller
     /// holds the lock of the gate.
     #[inline]

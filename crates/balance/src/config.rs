@@ -27,6 +27,8 @@ pub struct BalancerConfig {
     pub endpoint_concurrency: Option<NonZeroU32>,
     /// Where requests wait when no endpoint has a slot.
     pub queue: QueueConfig,
+    /// What becomes of requests when there is no endpoint at all.
+    pub when_empty: WhenEmpty,
     /// When failing endpoints are left out.
     pub ejection: EjectionConfig,
     /// How long a new endpoint, or one that comes back, takes to its full
@@ -49,6 +51,17 @@ pub struct QueueConfig {
     pub bytes_max: u64,
     /// The longest wait.
     pub age_max: Duration,
+}
+
+/// What becomes of a request when the set is empty, or every endpoint is draining.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenEmpty {
+    /// It is refused: nobody is known to bring an endpoint.
+    #[default]
+    Refuse,
+    /// It waits in the queue, within its bounds, for the first endpoint there is. For sets that grow because
+    /// somebody waits, as where instances are started on demand.
+    Wait,
 }
 
 /// When failing endpoints are left out, for how long, and how many at most.
@@ -92,6 +105,7 @@ impl Default for BalancerConfig {
             policy: Policy::default(),
             endpoint_concurrency: None,
             queue: QueueConfig::default(),
+            when_empty: WhenEmpty::default(),
             ejection: EjectionConfig::default(),
             slow_start: Duration::from_secs(10),
             retry_budget: RetryBudgetConfig::default(),

@@ -275,12 +275,17 @@ impl Gate {
         wakers
     }
 
-    /// Sends everybody away. Returns whom to wake.
+    /// Sends everybody away for good. Returns whom to wake.
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
+        self.send_away(QueueError::Closed)
+    }
+
+    /// Sends everybody away. Returns whom to wake.
+    pub(crate) fn send_away(&mut self, cause: QueueError) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while self.queue.waiting() > 0 {
-            wakers.extend(self.end_wait(Err(QueueError::Closed)));
+            wakers.extend(self.end_wait(Err(cause)));
         }
         wakers
     }

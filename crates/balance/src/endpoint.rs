@@ -46,6 +46,8 @@ pub struct Endpoint {
     core: Arc<Core>,
     /// Changed under the lock of `core`'s roll only.
     pub(crate) control: Mutex<Control>,
+    /// When it last joined the set, in nanoseconds.
+    joined: AtomicU64,
     /// Windows, from the first use of a policy that looks at them.
     windows: OnceLock<Box<Windows>>,
 }
@@ -133,6 +135,7 @@ impl Endpoint {
             address,
             core,
             control: Mutex::new(Control::default()),
+            joined: AtomicU64::new(now.as_nanos()),
             windows: OnceLock::new(),
         }
     }
@@ -155,6 +158,16 @@ impl Endpoint {
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.standing() != Standing::Out as u8
+    }
+
+    /// When it last joined the set. A request that began before has waited for it to come.
+    #[must_use]
+    pub fn joined_at(&self) -> Tick {
+        Tick::from_nanos(self.joined.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_joined(&self, now: Tick) {
+        self.joined.store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// Requests that run there now.

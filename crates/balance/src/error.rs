@@ -29,6 +29,9 @@ pub enum QueueError {
     /// It waited as long as a request may.
     #[error("waited too long for an endpoint with a free slot")]
     TooOld,
+    /// There is no endpoint, and from now on nobody waits for one.
+    #[error("there are no endpoints")]
+    NoEndpoints,
     /// The balancer is gone.
     #[error("the balancer was closed")]
     Closed,

@@ -91,7 +91,7 @@ pub use balancer::Balancer;
 pub use choose::{CHOICES, SCAN_ALL_MAX};
 pub use config::{
     BalancerConfig, ConfigError, DURATION_MAX, ENDPOINTS_MAX, EjectionConfig, QUEUE_DEPTH_MAX,
-    QueueConfig, RetryBudgetConfig, WEIGHT_MAX,
+    QueueConfig, RetryBudgetConfig, WEIGHT_MAX, WhenEmpty,
 };
 pub use eject::EjectionReason;
 pub use endpoint::{Endpoint, EndpointId, EndpointSpec};

@@ -77,12 +77,23 @@ impl Door {
     /// Runs, or waits: what `Balancer::enter` does where there are limits.
     fn enter(&self) -> Option<Waiting> {
         let mut gate = self.core.gate();
-        if gate.level().waiting == 0 && self.endpoint.has_slot() {
+        let usable = self.endpoint.standing() <= self.core.floor();
+        if gate.level().waiting == 0 && usable && self.endpoint.has_slot() {
             self.endpoint.begin(Tick::ZERO);
             return None;
         }
         let place = gate.join(Tick::ZERO, 0).expect("the queue is long");
         Some(Waiting::new(Arc::clone(&self.core), place))
+    }
+
+    /// The endpoint may be used from now on: those who wait for one get it.
+    fn open(&self) {
+        self.endpoint.set_standing(Standing::Usable);
+        let mut gate = self.core.gate();
+        let mut once = Some(Arc::clone(&self.endpoint));
+        let wakers = gate.grant_while(Tick::ZERO, || Some((once.take()?, false)));
+        drop(gate);
+        crate::core::wake(wakers);
     }
 
     /// Runs, when it is its turn, and ends.
@@ -143,6 +154,20 @@ fn loom_a_request_from_before_the_limits_lets_those_in_who_wait_since() {
         door.limit();
         door.pass();
         ending.join().unwrap();
+        assert_eq!(door.endpoint.in_flight(), 0);
+    });
+}
+
+/// Nobody waits for an endpoint that is there.
+#[test]
+fn loom_who_finds_no_endpoint_is_seen_by_whoever_brings_one() {
+    explore(|| {
+        let door = Door::new(true);
+        door.endpoint.set_standing(Standing::Out);
+        let other = door.clone();
+        let opening = thread::spawn(move || other.open());
+        door.pass();
+        opening.join().unwrap();
         assert_eq!(door.endpoint.in_flight(), 0);
     });
 }

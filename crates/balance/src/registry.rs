@@ -129,6 +129,9 @@ impl Registry {
             change.kept += usize::from(control.member);
             change.returned += usize::from(control.unused_since.is_some());
             let is_new = !control.member && control.unused_since.is_none();
+            if !control.member {
+                endpoint.set_joined(now);
+            }
             control.join(spec.weight);
             if is_new && !was_empty {
                 control.ramp_since = Some(now);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use plimsoll_balance::{
     Balancer, BalancerConfig, EndpointSpec, Entry, Outcome, POLICY_NAMES, Pick, PickError,
-    QueueConfig, Waiting,
+    QueueConfig, Waiting, WhenEmpty,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -27,6 +27,8 @@ enum Step {
     /// Gives an endpoint another number of slots.
     Slots(usize, u32),
     Drain(usize, bool),
+    /// Makes the set empty, or full again.
+    List(bool),
     Advance,
 }
 
@@ -37,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<prop::sample::Index>().prop_map(Step::Leave),
         1 => (0..ENDPOINTS, 1..4_u32).prop_map(|(i, n)| Step::Slots(i, n)),
         1 => (0..ENDPOINTS, any::<bool>()).prop_map(|(i, d)| Step::Drain(i, d)),
+        1 => any::<bool>().prop_map(Step::List),
         1 => Just(Step::Advance),
     ]
 }
@@ -46,25 +49,30 @@ struct World {
     balancer: Balancer,
     slots: [u32; ENDPOINTS],
     draining: [bool; ENDPOINTS],
+    listed: bool,
+    when_empty: WhenEmpty,
     running: Vec<Pick>,
     /// In the order in which they came.
     waiting: VecDeque<Waiting>,
 }
 
 impl World {
-    fn new(policy: &str) -> Self {
+    fn new(policy: &str, when_empty: WhenEmpty) -> Self {
         let config = BalancerConfig {
             policy: policy.parse().expect("it is a policy's name"),
             queue: QueueConfig {
                 depth: DEPTH,
                 ..QueueConfig::default()
             },
+            when_empty,
             ..BalancerConfig::default()
         };
         let world = Self {
             balancer: Balancer::new(config).expect("the settings are in range"),
             slots: [1; ENDPOINTS],
             draining: [false; ENDPOINTS],
+            listed: true,
+            when_empty,
             running: Vec::new(),
             waiting: VecDeque::new(),
         };
@@ -77,7 +85,8 @@ impl World {
             concurrency: NonZeroU32::new(slots),
             ..EndpointSpec::new(address(index))
         };
-        let specs: Vec<_> = self.slots.iter().enumerate().map(spec).collect();
+        let listed = self.slots.iter().enumerate().filter(|_| self.listed);
+        let specs: Vec<_> = listed.map(spec).collect();
         let change = self.balancer.set_endpoints(at(0), &specs);
         change.expect("the set is sound");
     }
@@ -88,8 +97,13 @@ impl World {
     }
 
     fn has_room(&self) -> bool {
-        (0..ENDPOINTS)
-            .any(|index| !self.draining[index] && self.in_flight(index) < self.slots[index])
+        self.has_endpoint()
+            && (0..ENDPOINTS)
+                .any(|index| !self.draining[index] && self.in_flight(index) < self.slots[index])
+    }
+
+    fn has_endpoint(&self) -> bool {
+        self.listed && !self.draining.iter().all(|it| *it)
     }
 
     fn apply(&mut self, step: &Step) {
@@ -109,8 +123,13 @@ impl World {
                 self.publish();
             }
             Step::Drain(index, draining) => {
-                self.draining[index] = draining;
-                self.balancer.set_draining(at(0), &address(index), draining);
+                if self.balancer.set_draining(at(0), &address(index), draining) {
+                    self.draining[index] = draining;
+                }
+            }
+            Step::List(listed) => {
+                self.listed = listed;
+                self.publish();
             }
             Step::Advance => self.balancer.advance(at(0)),
             Step::End(..) | Step::Leave(_) => {}
@@ -131,7 +150,10 @@ impl World {
                 );
                 self.waiting.push_back(waiting);
             }
-            Err(PickError::AllDraining) => assert!(self.draining.iter().all(|it| *it)),
+            Err(PickError::NoEndpoints | PickError::AllDraining) => {
+                assert_eq!(self.when_empty, WhenEmpty::Refuse);
+                assert!(!self.has_endpoint(), "there is one");
+            }
             Err(PickError::QueueFull) => assert!(!room && queued == DEPTH),
             Err(other) => panic!("{other}"),
         }
@@ -175,9 +197,10 @@ proptest! {
     #[test]
     fn slots_and_queue_are_exact(
         policy in select(POLICY_NAMES.as_slice()),
+        when_empty in select(vec![WhenEmpty::Refuse, WhenEmpty::Wait]),
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let mut world = World::new(policy);
+        let mut world = World::new(policy, when_empty);
         for step in steps {
             let lowered = matches!(step, Step::Slots(..));
             let before: Vec<u32> = (0..ENDPOINTS).map(|index| world.in_flight(index)).collect();

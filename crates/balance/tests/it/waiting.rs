@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use plimsoll_balance::{
     Balancer, BalancerConfig, EndpointSpec, Entry, FailureKind, Outcome, Pick, PickError,
-    QueueConfig, QueueError, Waiting,
+    QueueConfig, QueueError, Waiting, WhenEmpty,
 };
 
 use super::{address_of, at, balancer, run, specs};
@@ -196,4 +196,93 @@ fn a_probing_request_may_come_from_the_queue() {
     balancer.advance(at(10_001));
     let probe = poll(&mut waiting).unwrap().unwrap();
     assert!(probe.is_probe() && &*address_of(&probe) == "a");
+}
+
+/// A balancer whose requests wait when there is no endpoint.
+fn patient(slots: u32) -> Balancer {
+    let config = BalancerConfig {
+        endpoint_concurrency: NonZeroU32::new(slots),
+        when_empty: WhenEmpty::Wait,
+        ..BalancerConfig::default()
+    };
+    balancer(config, 0)
+}
+
+#[test]
+fn who_finds_nobody_waits_for_the_first_endpoint_if_it_is_set_so() {
+    // Without slots, all go to the first; with two, the third stays.
+    for (slots, granted) in [(0, 3), (2, 2)] {
+        let balancer = patient(slots);
+        let mut all = [0, 1, 2].map(|now| wait(&balancer, now));
+        assert_eq!(balancer.waiting(), 3);
+        balancer.set_endpoints(at(9), &specs(1)).unwrap();
+        let running: Vec<_> = all.iter_mut().filter_map(poll).collect();
+        assert_eq!((running.len(), balancer.waiting()), (granted, 3 - granted));
+        let pick = running[0].as_ref().unwrap();
+        assert_eq!(pick.began(), at(9));
+        assert_eq!(pick.endpoint().joined_at(), at(9));
+        assert_eq!(balancer.in_flight("a"), Some(granted as u32));
+        assert_eq!(balancer.in_flight("b"), None);
+    }
+}
+
+#[test]
+fn who_finds_all_draining_waits_until_one_is_taken_back() {
+    for slots in [0, 1] {
+        let balancer = patient(slots);
+        balancer.set_endpoints(at(0), &specs(2)).unwrap();
+        for address in ["a", "b"] {
+            balancer.set_draining(at(0), address, true);
+        }
+        let mut waiting = wait(&balancer, 1);
+        assert!(poll(&mut waiting).is_none());
+        balancer.set_draining(at(2), "b", false);
+        let pick = poll(&mut waiting).unwrap().unwrap();
+        assert_eq!(&*address_of(&pick), "b");
+        assert_eq!(pick.endpoint().joined_at(), at(0), "it was there before");
+    }
+}
+
+#[test]
+fn waiting_for_an_endpoint_has_the_bounds_of_the_queue() {
+    let queue = QueueConfig {
+        depth: 1,
+        age_max: Duration::from_millis(500),
+        ..QueueConfig::default()
+    };
+    let config = BalancerConfig {
+        queue,
+        when_empty: WhenEmpty::Wait,
+        ..BalancerConfig::default()
+    };
+    let balancer = balancer(config, 0);
+    let mut first = wait(&balancer, 0);
+    assert_eq!(balancer.enter(at(0), 0).unwrap_err(), PickError::QueueFull);
+    balancer.advance(at(500));
+    assert_eq!(poll(&mut first).unwrap().unwrap_err(), QueueError::TooOld);
+    drop(wait(&balancer, 501));
+    assert_eq!(balancer.waiting(), 0);
+}
+
+#[test]
+fn when_nobody_will_come_who_waits_is_sent_away_and_others_are_refused() {
+    let balancer = patient(1);
+    let mut waiting = wait(&balancer, 0);
+    balancer.set_when_empty(at(1), WhenEmpty::Refuse);
+    let sent = poll(&mut waiting).unwrap().unwrap_err();
+    assert_eq!(sent, QueueError::NoEndpoints);
+    assert_eq!(
+        balancer.enter(at(1), 0).unwrap_err(),
+        PickError::NoEndpoints
+    );
+    balancer.set_when_empty(at(2), WhenEmpty::Wait);
+    drop(wait(&balancer, 2));
+    // Where there is somebody, those who wait for a slot go on waiting.
+    balancer.set_endpoints(at(3), &specs(1)).unwrap();
+    let running = run(&balancer, at(3));
+    let mut waiting = wait(&balancer, 3);
+    balancer.set_when_empty(at(4), WhenEmpty::Refuse);
+    assert!(poll(&mut waiting).is_none());
+    drop(running);
+    assert!(poll(&mut waiting).unwrap().is_ok());
 }
