@@ -35,6 +35,7 @@ pub(super) fn read(section: &Section<'_>) -> BalancerConfig {
         ejection: section
             .table("ejection")
             .map_or(defaults.ejection, read_ejection),
+        when_empty: defaults.when_empty,
         slow_start: time("slow-start", defaults.slow_start),
         retry_budget: section
             .table("retry")
