@@ -16,6 +16,8 @@
 //!   which Knative knows too) and [`Families`] (what only Plimsoll has).
 //! - [`render_gateway`] writes the metrics of a gateway from
 //!   [`GatewayFamilies`].
+//! - [`render_user`] writes what users read of their requests, from
+//!   [`UserSample`]: today's names of Knative and the older ones.
 //! - [`LoadReport`] is what an instance says of its load, in the formats of
 //!   ORCA; [`cpu_usage`] is Kratos's word for a part of it, and
 //!   [`grpc_status`] tells whether a call succeeded.
@@ -87,6 +89,7 @@ pub mod proxy_status;
 pub mod report;
 pub mod reporter;
 pub mod stat;
+pub mod user;
 
 pub use accept::{Format, negotiate};
 pub use answer::{Answer, AnswerSource, CodeClass};
@@ -99,3 +102,4 @@ pub use proxy_status::ProxyStatus;
 pub use report::render;
 pub use reporter::{Identity, IdentityError, ReporterSample};
 pub use stat::{PodNameTooLong, Stat};
+pub use user::{UserSample, render_user};

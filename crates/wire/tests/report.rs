@@ -17,6 +17,8 @@ mod metric;
 mod promtool;
 #[path = "report/snapshot.rs"]
 mod snapshot;
+#[path = "report/user.rs"]
+mod user;
 
 use std::time::Duration;
 

@@ -7,6 +7,8 @@ pub enum Kind {
     Gauge,
     /// A count that only goes up, until the process starts again.
     Counter,
+    /// A count whose name was chosen before counters had to end in `_total`.
+    OlderCounter,
     /// Observations counted in buckets.
     Histogram,
     /// Quantiles of recent observations, with the count and sum of all.
@@ -85,6 +87,17 @@ impl Descriptor {
     pub const fn counter(name: &'static str, help: &'static str) -> Self {
         assert!(ends_with(name, "_total"), "a counter ends in _total");
         Self::new(name, help, Kind::Counter)
+    }
+
+    /// Declares a counter whose name is older than the rule that a counter ends in `_total`. OpenMetrics holds to
+    /// the rule, so there its kind is unknown.
+    ///
+    /// # Panics
+    ///
+    /// If the name is not a legal metric name.
+    #[must_use]
+    pub const fn older_counter(name: &'static str, help: &'static str) -> Self {
+        Self::new(name, help, Kind::OlderCounter)
     }
 
     /// Declares a histogram.
@@ -183,7 +196,7 @@ impl Descriptor {
     /// What OpenMetrics adds to the family's name on each sample.
     const fn suffix(&self) -> &'static str {
         match self.kind {
-            Kind::Gauge | Kind::Histogram | Kind::Summary => "",
+            Kind::Gauge | Kind::OlderCounter | Kind::Histogram | Kind::Summary => "",
             Kind::Counter => "_total",
             Kind::Info => "_info",
         }

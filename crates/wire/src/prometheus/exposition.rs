@@ -149,6 +149,8 @@ impl Exposition {
         let kind = match descriptor.kind() {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
+            Kind::OlderCounter if open_metrics => "unknown",
+            Kind::OlderCounter => "counter",
             Kind::Histogram => "histogram",
             Kind::Summary => "summary",
             Kind::Info if open_metrics => "info",
@@ -190,7 +192,8 @@ impl Family<'_> {
 
     /// Writes a sample of a gauge or a counter that is a whole number.
     pub fn integer(&mut self, labels: &[(&str, &str)], value: u64) -> &mut Self {
-        if let Some(labels) = self.admit(labels, &[Kind::Gauge, Kind::Counter]) {
+        let kinds = [Kind::Gauge, Kind::Counter, Kind::OlderCounter];
+        if let Some(labels) = self.admit(labels, &kinds) {
             self.push_integer_line("", &labels, value);
         }
         self
@@ -230,6 +233,32 @@ impl Family<'_> {
         }
         self.push_integer_line("_bucket", &with(&labels, "le", "+Inf"), view.count());
         self.push_sum_and_count(&labels, view.sum(), view.count());
+        self
+    }
+
+    /// Writes the buckets, sum and count of a histogram whose bounds are whole numbers of some unit. `cumulative`
+    /// has one count more than there are `bounds`.
+    pub(crate) fn whole_histogram(
+        &mut self,
+        labels: &[(&str, &str)],
+        bounds: &[u64],
+        cumulative: &[u64],
+        sum: f64,
+    ) -> &mut Self {
+        let Some(labels) = self.admit(labels, &[Kind::Histogram]) else {
+            return self;
+        };
+        let count = cumulative.last().copied().unwrap_or(0);
+        for (&bound, &count) in bounds.iter().zip(cumulative) {
+            let mut le = String::new();
+            push_float(&mut le, bound as f64, self.text.format);
+            self.push_integer_line("_bucket", &with(&labels, "le", &le), count);
+        }
+        self.push_integer_line("_bucket", &with(&labels, "le", "+Inf"), count);
+        self.push_name("_sum", &labels);
+        push_float(&mut self.text.out, sum, self.text.format);
+        self.text.out.push('\n');
+        self.push_integer_line("_count", &labels, count);
         self
     }
 
@@ -297,7 +326,7 @@ impl Family<'_> {
         let taken = match self.descriptor.kind() {
             Kind::Histogram => "le",
             Kind::Summary => "quantile",
-            Kind::Gauge | Kind::Counter | Kind::Info => "",
+            Kind::Gauge | Kind::Counter | Kind::OlderCounter | Kind::Info => "",
         };
         is_name(label, false) && !label.starts_with("__") && label != taken
     }

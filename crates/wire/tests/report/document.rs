@@ -7,13 +7,16 @@ use plimsoll_wire::orca::ReportError;
 use plimsoll_wire::prometheus::TextFormat;
 
 use super::gateway::gateway_text;
+use super::user::user_text;
 use super::*;
 
 pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/metrics.md");
 
-/// What the sidecar and the gateway show, one after the other.
-fn both() -> String {
-    text(Format::PrometheusText, &sample(), &families()) + &gateway_text(TextFormat::Prometheus)
+/// What the sidecar shows to operators and to users, and what the gateway shows, one after the other.
+fn all() -> String {
+    text(Format::PrometheusText, &sample(), &families())
+        + &user_text(TextFormat::Prometheus)
+        + &gateway_text(TextFormat::Prometheus)
 }
 
 /// Families in the reports: name and kind.
@@ -42,7 +45,7 @@ fn documented() -> BTreeSet<(String, String)> {
 
 #[test]
 fn every_family_is_documented_with_its_type_and_no_other() {
-    assert_eq!(documented(), families_of(&both()));
+    assert_eq!(documented(), families_of(&all()));
 }
 
 #[test]
@@ -57,7 +60,7 @@ fn every_section_has_an_example_query_of_its_own_metric() {
 
 #[test]
 fn the_help_texts_are_in_the_document() {
-    for line in both().lines() {
+    for line in all().lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, help) = help.split_once(' ').unwrap();
             let section = DOCUMENT
