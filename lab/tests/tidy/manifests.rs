@@ -10,6 +10,7 @@ use crate::tree::{File, Finding};
 /// drawing in ARCHITECTURE.md: the direction of dependencies is decided, not found.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("plimsoll-meter", &[]),
+    ("plimsoll-fleet", &[]),
     ("plimsoll-limit", &[]),
     ("plimsoll-balance", &["plimsoll-limit", "plimsoll-meter"]),
     ("plimsoll-wire", &["plimsoll-meter"]),
@@ -26,6 +27,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "plimsoll",
         &[
             "plimsoll-balance",
+            "plimsoll-fleet",
             "plimsoll-limit",
             "plimsoll-meter",
             "plimsoll-proxy",
@@ -36,6 +38,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "plimsoll-lab",
         &[
             "plimsoll-balance",
+            "plimsoll-fleet",
             "plimsoll-limit",
             "plimsoll-meter",
             "plimsoll-proxy",

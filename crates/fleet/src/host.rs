@@ -1,0 +1,151 @@
+//! What all services on one machine have in common.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::command::SpecError;
+use crate::event::ReplicaId;
+use crate::memory;
+use crate::output::OutputSink;
+use crate::ports::{PORTS_DEFAULT, Ports};
+use crate::set::SetShared;
+use crate::start_error::{HostError, StartError};
+
+/// Replicas of one host, unless set otherwise.
+pub const REPLICAS_MAX_DEFAULT: usize = 1_000;
+
+/// The settings of a [`Host`]. Begin with the default, and change what differs.
+#[derive(Clone)]
+pub struct HostConfig {
+    /// The loopback ports that replicas are given. Default: [`PORTS_DEFAULT`].
+    pub ports: RangeInclusive<u16>,
+    /// Replicas of all services together, at most. Default: [`REPLICAS_MAX_DEFAULT`].
+    pub replicas_max: usize,
+    /// Takes the output of all replicas. Default: none; the last lines are kept all the same.
+    pub output: Option<OutputSink>,
+}
+
+/// The machine on which replicas run. A clone is another handle of the same host.
+#[derive(Clone)]
+pub struct Host(pub(crate) Arc<HostShared>);
+
+pub(crate) struct HostShared {
+    pub(crate) runtime: Handle,
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) output: Option<OutputSink>,
+    /// What the environment of every replica of this host has, and of no other process.
+    pub(crate) mark: String,
+    /// Replicas that are not ready yet.
+    pub(crate) starting: AtomicU32,
+    replicas: AtomicUsize,
+    replicas_max: usize,
+    ids: AtomicU64,
+    sets: Mutex<Vec<Weak<SetShared>>>,
+}
+
+/// The right to have one replica more, given back on drop.
+pub(crate) struct Permit(Arc<HostShared>);
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            ports: PORTS_DEFAULT,
+            replicas_max: REPLICAS_MAX_DEFAULT,
+            output: None,
+        }
+    }
+}
+
+impl Host {
+    /// Must be called within a tokio runtime with I/O and time; all replicas live on it.
+    ///
+    /// # Errors
+    ///
+    /// A setting that cannot be.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub fn new(config: HostConfig) -> Result<Self, HostError> {
+        if config.ports.is_empty() || *config.ports.start() == 0 {
+            let (first, last) = config.ports.into_inner();
+            let problem = format!("{first} to {last} is no range of ports, from 1 to 65535");
+            return Err(SpecError::new("ports", problem).into());
+        }
+        if config.replicas_max == 0 {
+            return Err(SpecError::new("replicas_max", "is 0; allow one at least").into());
+        }
+        let seed = std::process::id();
+        let runtime = Handle::current();
+        let shared = Arc::new(HostShared {
+            runtime: runtime.clone(),
+            // Processes begun one after the other begin far from each other.
+            ports: Ports::new(config.ports, seed.wrapping_mul(97)),
+            output: config.output,
+            mark: String::new(),
+            starting: AtomicU32::new(0),
+            replicas: AtomicUsize::new(0),
+            replicas_max: config.replicas_max,
+            ids: AtomicU64::new(0),
+            sets: Mutex::new(Vec::new()),
+        });
+        drop(runtime.spawn(memory::watch(Arc::downgrade(&shared))));
+        Ok(Self(shared))
+    }
+
+    /// Refuses further starts, asks all replicas of all sets to end, and waits until nothing is left of them.
+    pub async fn shutdown(&self) {
+        let sets = self.0.sets();
+        for set in &sets {
+            set.close();
+        }
+        for set in &sets {
+            set.emptied().await;
+        }
+    }
+
+    /// Replicas there are, of all services, with those that are ending.
+    pub fn replicas(&self) -> usize {
+        self.0.replicas.load(Ordering::Relaxed)
+    }
+
+    /// Ports in use by replicas.
+    pub fn ports_in_use(&self) -> usize {
+        self.0.ports.in_use()
+    }
+}
+
+impl HostShared {
+    pub(crate) fn add(&self, set: &Arc<SetShared>) {
+        let mut sets = self.sets.lock();
+        sets.retain(|set| set.strong_count() > 0);
+        sets.push(Arc::downgrade(set));
+    }
+
+    pub(crate) fn sets(&self) -> Vec<Arc<SetShared>> {
+        self.sets.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn next_id(&self) -> ReplicaId {
+        ReplicaId(self.ids.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn permit(self: &Arc<Self>) -> Result<Permit, StartError> {
+        let permit = Permit(Arc::clone(self));
+        let before = self.replicas.fetch_add(1, Ordering::Relaxed);
+        if before >= self.replicas_max {
+            return Err(StartError::ReplicasMax(self.replicas_max));
+        }
+        Ok(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.replicas.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,86 @@
+//! Replicas of a service as local processes.
+//!
+//! A command becomes as many processes as somebody decides: each on a port of
+//! its own, found ready as soon as it is, and stopped with everything that it
+//! has started. It is what a container runtime does for an autoscaler, on one
+//! machine and without one.
+//!
+//! # Overview
+//!
+//! - [`Host`]: the machine: ports, limits, where output goes.
+//! - [`ReplicaSet`]: the replicas of one service. [`start`](ReplicaSet::start)
+//!   and [`stop`](ReplicaSet::stop) return at once; what comes of it is told to
+//!   an [`Observer`], as [`ReplicaEvent`]s.
+//! - [`CommandSpec`]: the command, how to know that it is ready
+//!   ([`Readiness`]), and how to end it.
+//! - [`StartError`] and [`End`]: why there is no replica, in one line for a
+//!   person, with what the process wrote last.
+//!
+//! How many there should be is not decided here, and requests do not pass here.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//! use plimsoll_fleet::{CommandSpec, Host, HostConfig, Observer, ReplicaEvent, ReplicaSet};
+//! use tokio::sync::mpsc;
+//!
+//! struct Tell(mpsc::UnboundedSender<ReplicaEvent>);
+//!
+//! impl Observer for Tell {
+//!     fn event(&self, event: ReplicaEvent) {
+//!         drop(self.0.send(event));
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let host = Host::new(HostConfig::default())?;
+//! let command = CommandSpec::new("python3", ["-m", "http.server", "--bind", "127.0.0.1", "{port}"]);
+//! let (events, mut told) = mpsc::unbounded_channel();
+//! let files = ReplicaSet::new(&host, "files", command, Arc::new(Tell(events)))?;
+//!
+//! let id = files.start()?;
+//! while let Some(event) = told.recv().await {
+//!     match event {
+//!         ReplicaEvent::Ready { address, start_up, .. } => {
+//!             assert!(address.ip().is_loopback());
+//!             assert!(start_up < files.view()[0].age);
+//!             files.stop(id);
+//!         }
+//!         ReplicaEvent::Ended { end, .. } => assert!(end.to_string().starts_with("stopped after")),
+//!         ReplicaEvent::Gone { .. } => break,
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod backoff;
+mod command;
+mod event;
+mod host;
+mod memory;
+mod output;
+mod ports;
+mod proc_fs;
+mod process;
+mod readiness;
+mod replica;
+mod set;
+mod spawn;
+mod start_error;
+mod view;
+
+pub use backoff::{BackOffConfig, BackOffView};
+pub use command::{
+    CommandSpec, DURATION_MAX, LINES_KEPT_MAX, PORT_PLACEHOLDER, SpecError, StopSignal, WORDS_MAX,
+};
+pub use event::{End, EndCause, Observer, ReplicaEvent, ReplicaId, Usage};
+pub use host::{Host, HostConfig, REPLICAS_MAX_DEFAULT};
+pub use output::{KEPT_BYTES_MAX, LINE_BYTES_MAX, OutputLine, OutputSink, Stream};
+pub use ports::PORTS_DEFAULT;
+pub use readiness::{INTERVAL_MAX, INTERVAL_MIN, LinePattern, Readiness, STARTING_FEW};
+pub use set::ReplicaSet;
+pub use start_error::{HostError, StartError};
+pub use view::{Phase, ReplicaView};

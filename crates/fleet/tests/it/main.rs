@@ -1,0 +1,4 @@
+//! Replicas as real processes.
+
+mod life;
+mod support;

@@ -1,0 +1,140 @@
+//! A host with one service, and what is told of its replicas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_fleet::{
+    CommandSpec, End, Host, HostConfig, Observer, ReplicaEvent, ReplicaId, ReplicaSet,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// No event takes so long, on however busy a machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server in Python that answers every GET with 200 and says what happens to it. `{more}` runs before it serves.
+const SERVER: &str = r#"
+import http.server, os, signal, subprocess, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(os.environ["PORT"].encode())
+    def log_message(self, *a): pass
+port = int(sys.argv[1])
+"#;
+
+pub(crate) struct Service {
+    pub(crate) host: Host,
+    pub(crate) set: ReplicaSet,
+    told: mpsc::UnboundedReceiver<ReplicaEvent>,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+struct Tell(mpsc::UnboundedSender<ReplicaEvent>);
+
+impl Observer for Tell {
+    fn event(&self, event: ReplicaEvent) {
+        // The test may have seen enough.
+        drop(self.0.send(event));
+    }
+}
+
+impl Service {
+    pub(crate) fn new(spec: CommandSpec) -> Self {
+        Self::with(HostConfig::default(), spec)
+    }
+
+    pub(crate) fn with(mut config: HostConfig, spec: CommandSpec) -> Self {
+        let (write, lines) = mpsc::unbounded_channel();
+        config.output = Some(Arc::new(move |line| {
+            // The test may have read enough.
+            drop(write.send(line.text.to_owned()));
+        }));
+        let host = Host::new(config).expect("the settings can be");
+        let (set, told) = add(&host, "chat", spec);
+        Self {
+            host,
+            set,
+            told,
+            lines,
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> ReplicaEvent {
+        let next = timeout(PATIENCE, self.told.recv()).await;
+        next.expect("something happens").expect("the set is open")
+    }
+
+    /// The rest of the next line that begins so.
+    pub(crate) async fn line(&mut self, begin: &str) -> String {
+        loop {
+            let next = timeout(PATIENCE, self.lines.recv()).await;
+            let line = next
+                .expect("something is written")
+                .expect("the host is there");
+            if let Some(rest) = line.strip_prefix(begin) {
+                return rest.to_owned();
+            }
+        }
+    }
+
+    /// Until the replica is ready.
+    pub(crate) async fn ready(&mut self, id: ReplicaId) -> std::net::SocketAddr {
+        loop {
+            match self.next().await {
+                ReplicaEvent::Ready {
+                    id: of, address, ..
+                } if of == id => return address,
+                ReplicaEvent::Ended { id: of, end } if of == id => panic!("{end}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Until the replica can take no more requests.
+    pub(crate) async fn ended(&mut self, id: ReplicaId) -> Arc<End> {
+        loop {
+            if let ReplicaEvent::Ended { id: of, end } = self.next().await
+                && of == id
+            {
+                return end;
+            }
+        }
+    }
+
+    /// Until nothing is left of the replica.
+    pub(crate) async fn gone(&mut self, id: ReplicaId) {
+        while !matches!(self.next().await, ReplicaEvent::Gone { id: of } if of == id) {}
+    }
+}
+
+pub(crate) fn add(
+    host: &Host,
+    name: &str,
+    spec: CommandSpec,
+) -> (ReplicaSet, mpsc::UnboundedReceiver<ReplicaEvent>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let set = ReplicaSet::new(host, name, spec, Arc::new(Tell(tell)));
+    let set = set.expect("the settings can be");
+    (set, told)
+}
+
+/// A server; `more` is Python that runs before it listens.
+pub(crate) fn server(more: &str) -> CommandSpec {
+    let serve = "http.server.HTTPServer(('127.0.0.1', port), Handler).serve_forever()";
+    let program = format!("{SERVER}{more}\n{serve}");
+    CommandSpec::new("python3", ["-u", "-c", &program, "{port}"])
+}
+
+/// A script of the shell.
+pub(crate) fn shell(script: &str) -> CommandSpec {
+    CommandSpec::new("/bin/sh", ["-c", script, "sh", "{port}"])
+}
+
+/// Whether a process of this number runs.
+pub(crate) fn runs(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !state.starts_with(['Z', 'X'])
+}
