@@ -41,6 +41,7 @@ const PURE_CRATES: &[&str] = &[
     "crates/meter",
     "crates/limit",
     "crates/balance",
+    "crates/scale",
     "crates/wire",
 ];
 
@@ -49,6 +50,7 @@ const CRATES_WITH_CLIPPY_TOML: &[&str] = &[
     "crates/meter",
     "crates/limit",
     "crates/balance",
+    "crates/scale",
     "crates/proxy",
 ];
 

@@ -13,6 +13,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("plimsoll-fleet", &[]),
     ("plimsoll-limit", &[]),
     ("plimsoll-balance", &["plimsoll-limit", "plimsoll-meter"]),
+    ("plimsoll-scale", &["plimsoll-meter"]),
     ("plimsoll-wire", &["plimsoll-meter"]),
     (
         "plimsoll-proxy",
@@ -31,6 +32,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "plimsoll-limit",
             "plimsoll-meter",
             "plimsoll-proxy",
+            "plimsoll-scale",
             "plimsoll-wire",
         ],
     ),
@@ -42,6 +44,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "plimsoll-limit",
             "plimsoll-meter",
             "plimsoll-proxy",
+            "plimsoll-scale",
             "plimsoll-wire",
         ],
     ),

@@ -1,0 +1,3 @@
+//! Tests of what the crate offers, by tables and by properties.
+
+mod windows;
