@@ -30,7 +30,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use plimsoll_proxy::{SidecarConfig, TimeLimits};
+use plimsoll_proxy::{SidecarConfig, SidecarOptions, TimeLimits};
 use plimsoll_wire::Identity;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -128,7 +128,9 @@ fn config(settings: &DemoSettings, app: SocketAddr) -> SidecarConfig {
         workers: plimsoll_proxy::default_workers(),
         connections_max: sidecar::connections_max(),
         tls: None,
+        tls_port: None,
         app_tls: None,
+        options: SidecarOptions::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use plimsoll_limit::{Breaker, BreakerError};
 
 use crate::clock::MonotonicClock;
+use crate::knative::Knative;
 use crate::tls::{ClientTls, ServerTls};
 
 /// The largest head (request or status line and headers) of an HTTP/1 message, in bytes; the largest header
@@ -85,8 +86,29 @@ pub struct SidecarConfig {
     pub connections_max: usize,
     /// TLS towards clients; `None` is plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
+    /// A second data port, with TLS, beside the first. Requests of both are one: they share limit, queue and counters.
+    pub tls_port: Option<TlsPort>,
     /// TLS towards the application; `None` is plain HTTP.
     pub app_tls: Option<Arc<ClientTls>>,
+    /// What it does besides, all of it off by default.
+    pub options: SidecarOptions,
+}
+
+/// A data port with TLS.
+#[derive(Debug, Clone)]
+pub struct TlsPort {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The certificate it shows them.
+    pub tls: Arc<ServerTls>,
+}
+
+/// What a sidecar does only if asked to. The default is to do none of it.
+#[derive(Debug, Clone, Default)]
+pub struct SidecarOptions {
+    /// Keeps Knative's contract: answers probes, and knows its header fields. Without it a probe is a request like
+    /// any other. (What Knative's activator forwards is counted as such in any case.)
+    pub knative: Option<Knative>,
 }
 
 /// Everything the gateway's data path needs to know besides its routes.

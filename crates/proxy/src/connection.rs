@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -144,6 +144,7 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
         stream,
         remote,
         place,
+        tls,
     } = accepted;
     let connection = Rc::new(ClientConnection::new(Rc::clone(worker), stream, remote));
     let registration = Registration {
@@ -154,9 +155,9 @@ pub(crate) fn serve(worker: &Rc<Worker>, accepted: Accepted) -> impl Future<Outp
         let _place = place;
         // Behind the place, so that it ends first.
         let _registration = registration;
-        let agreed = match &connection.worker.shared.tls {
+        let agreed = match tls {
             None => Some(Agreed::Nothing),
-            Some(tls) => Box::pin(connection.secure(tls)).await,
+            Some(tls) => Box::pin(connection.secure(&tls)).await,
         };
         let Some(agreed) = agreed else { return };
         if let Ok(Some(prefix)) = Box::pin(connection.detect()).await {
@@ -227,6 +228,11 @@ impl ClientConnection {
         &self.forwarded_for
     }
 
+    /// The client's address.
+    pub(crate) fn remote_ip(&self) -> IpAddr {
+        self.remote.ip()
+    }
+
     pub(crate) fn is_http2(&self) -> bool {
         self.http2.get()
     }
@@ -241,7 +247,6 @@ impl ClientConnection {
         self.unflushed.set(true);
         self.head_begun.set(false);
         self.unread.set(false);
-        self.worker.request_arrived();
     }
 
     pub(crate) fn request_ended(&self) {

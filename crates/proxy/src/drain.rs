@@ -30,7 +30,8 @@ pub struct Running {
     shared: Arc<Shared>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     ends: Vec<oneshot::Receiver<()>>,
-    stop_accepting: Option<oneshot::Sender<oneshot::Sender<()>>>,
+    /// One for each port.
+    stop_accepting: Vec<oneshot::Sender<oneshot::Sender<()>>>,
 }
 
 /// How a drain went.
@@ -45,13 +46,13 @@ impl Running {
         shared: Arc<Shared>,
         commands: Vec<mpsc::UnboundedSender<Command>>,
         ends: Vec<oneshot::Receiver<()>>,
-        stop_accepting: oneshot::Sender<oneshot::Sender<()>>,
+        stop_accepting: Vec<oneshot::Sender<oneshot::Sender<()>>>,
     ) -> Self {
         Self {
             shared,
             commands,
             ends,
-            stop_accepting: Some(stop_accepting),
+            stop_accepting,
         }
     }
 
@@ -93,9 +94,10 @@ impl Running {
     ///
     /// Clients are told from the beginning: HTTP/1 by `Connection: close` on every answer, HTTP/2 by GOAWAY.
     pub async fn drain(mut self, quiet: Duration, limit: Option<Duration>) -> DrainOutcome {
+        self.shared.draining.store(true, Ordering::Relaxed);
         self.tell(Farewell::Drain);
         self.quiet_period(quiet, limit).await;
-        if let Some(stop) = self.stop_accepting.take() {
+        for stop in std::mem::take(&mut self.stop_accepting) {
             let (ended, end) = oneshot::channel();
             // Accepting has ended by itself if nobody listens. Otherwise what is in the backlog is counted as
             // open before anyone looks how much is.

@@ -46,7 +46,8 @@ pub(crate) struct Exchange {
     connection: Rc<ClientConnection>,
     /// Where the gateway counts it; what no service gets, and the sidecar's, is counted for the worker.
     service: Option<Rc<LocalService>>,
-    source: Source,
+    /// `None` if it is left out of everything that is counted.
+    source: Option<Source>,
     began: Tick,
     /// When the request could run: `began`, unless it waited in the queue.
     running_since: Option<Tick>,
@@ -66,11 +67,11 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// A request has arrived.
+    /// A request has arrived; without `source` it is not counted.
     pub(crate) fn begin(
         connection: &Rc<ClientConnection>,
         service: Option<&Rc<LocalService>>,
-        source: Source,
+        source: Option<Source>,
         began: Tick,
     ) -> Self {
         let exchange = Self {
@@ -88,8 +89,11 @@ impl Exchange {
             observed: None,
         };
         let worker = connection.worker();
-        exchange.meter().enter(worker.index, source, began);
+        if let Some(source) = source {
+            exchange.meter().enter(worker.index, source, began);
+        }
         connection.request_began();
+        worker.request_arrived();
         exchange
     }
 
@@ -316,14 +320,9 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let outcome = self.outcome();
-        let clock = self.connection.worker().shared.clock;
-        let now = self.ended.unwrap_or_else(|| clock.now());
-        self.end_hold(Some(now));
-        let worker = self.connection.worker().index;
-        self.meter().leave(worker, self.source, now);
+impl Exchange {
+    /// Counts it among those that have ended.
+    fn count(&self, outcome: Outcome, now: Tick) {
         let stats = self.stats();
         stats.count_request(outcome.answer);
         if let Some(error) = outcome.error {
@@ -333,6 +332,20 @@ impl Drop for Exchange {
         if let Some(since) = self.running_since {
             stats.record_queue_wait(since.saturating_duration_since(self.began));
             stats.record_upstream_time(now.saturating_duration_since(since));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let outcome = self.outcome();
+        let clock = self.connection.worker().shared.clock;
+        let now = self.ended.unwrap_or_else(|| clock.now());
+        self.end_hold(Some(now));
+        if let Some(source) = self.source {
+            let worker = self.connection.worker().index;
+            self.meter().leave(worker, source, now);
+            self.count(outcome, now);
         }
         self.connection.request_ended();
         if let Some(observed) = self.observed.take() {

@@ -59,7 +59,12 @@ pub(crate) fn carry(
     let limits =
         (routed.as_ref()).map_or_else(|_| TimeLimits::default(), |to| to.settings().limits);
     let mut deadlines = Deadlines::start(limits, clock, &worker.spare_timers, began);
-    let mut exchange = Exchange::begin(connection, routed.as_ref().ok(), Source::Direct, began);
+    let mut exchange = Exchange::begin(
+        connection,
+        routed.as_ref().ok(),
+        Some(Source::Direct),
+        began,
+    );
     exchange.watch_body(request.body().link());
     let mut outgoing = Some(request);
 

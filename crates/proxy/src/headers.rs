@@ -2,18 +2,19 @@
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, Entry, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use plimsoll_meter::Source;
 
 use crate::config::HEAD_BYTES_MAX;
+use crate::knative::is_probe_agent;
 use crate::refusal::Refusal;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// How a request over the bounds of a head is told so.
 pub(crate) const HEAD_TOO_LARGE: &str = "the head of the request is over 64 KiB or 100 fields";
@@ -27,9 +28,19 @@ const FIELD_OVERHEAD_BYTES: usize = 4;
 pub(crate) struct Survey {
     proxied: bool,
     hosts: usize,
-    content_length: bool,
+    /// A `Host` is none.
+    wrong_host: bool,
+    content_lengths: usize,
     transfer_encoding: bool,
     hop_by_hop: bool,
+    /// There is a field for a proxy to prove itself, which HTTP/2 has too.
+    proxy_authentication: bool,
+    /// There is a field of Knative's that somebody may have to act on.
+    of_knative: bool,
+    /// It may be a probe.
+    may_probe: bool,
+    /// Proxies before us have said whom they forward for.
+    forwarded: bool,
     /// Names, values and what separates them.
     bytes: usize,
 }
@@ -38,19 +49,54 @@ impl Survey {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut survey = Self::default();
         for (name, value) in headers {
-            survey.bytes += name.as_str().len() + value.len() + FIELD_OVERHEAD_BYTES;
+            let text = name.as_str();
+            survey.bytes += text.len() + value.len() + FIELD_OVERHEAD_BYTES;
             if *name == HOST {
                 survey.hosts += 1;
+                survey.wrong_host |= !is_host(value);
+            } else if *name == USER_AGENT {
+                survey.may_probe |= is_probe_agent(value);
             } else if *name == CONTENT_LENGTH {
-                survey.content_length = true;
+                survey.content_lengths += 1;
             } else if is_hop_by_hop(name) {
                 survey.hop_by_hop = true;
                 survey.transfer_encoding |= *name == TRANSFER_ENCODING;
-            } else if *name == K_PROXY_REQUEST {
-                survey.proxied |= value == "activator";
+                survey.proxy_authentication |=
+                    *name == PROXY_AUTHORIZATION || *name == PROXY_AUTHENTICATE;
+            } else if text.starts_with('k') {
+                survey.see_knative(text, value);
+            } else if text.starts_with("x-forwarded-") {
+                survey.forwarded = true;
             }
         }
         survey
+    }
+
+    /// Looks at a field whose name begins as Knative's do.
+    fn see_knative(&mut self, name: &str, value: &HeaderValue) {
+        match name {
+            "k-proxy-request" => self.proxied |= value == "activator",
+            "k-network-probe" | "k-kubelet-probe" => self.may_probe = true,
+            "k-original-host" | "knative-serving-revision" | "knative-serving-namespace" => {
+                self.of_knative = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is more than a plain request where Knative's contract holds.
+    pub(crate) fn concerns_knative(&self) -> bool {
+        self.of_knative || self.may_probe || self.forwarded
+    }
+
+    /// Whether it could be a probe.
+    pub(crate) fn may_probe(&self) -> bool {
+        self.may_probe
+    }
+
+    /// Whether proxies before us have said whom they forward for, in the older fields.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.forwarded
     }
 
     /// What the fields occupy, in bytes.
@@ -103,8 +149,28 @@ pub(crate) fn prepare_request<B>(
             HEAD_TOO_LARGE,
         ));
     }
+    if survey.wrong_host {
+        // As in the target, there to mislead about the host: RFC 9110 section 4.2.4.
+        return Err(Refusal::bad_request(
+            StatusCode::BAD_REQUEST,
+            "the Host header is no host",
+        ));
+    }
+    if survey.content_lengths > 1 {
+        // RFC 9110 section 8.6 lets a server take equal ones. Whoever reads only the first is told apart from who
+        // reads the last, so this one does not.
+        return Err(Refusal::bad_request(
+            StatusCode::BAD_REQUEST,
+            "more than one Content-Length header",
+        ));
+    }
     if request.version() == Version::HTTP_2 {
         check_http2(request, survey)?;
+        if survey.proxy_authentication {
+            // The other fields of one connection are malformed in HTTP/2, and have been refused.
+            request.headers_mut().remove(PROXY_AUTHORIZATION);
+            request.headers_mut().remove(PROXY_AUTHENTICATE);
+        }
     } else {
         check_http1(request.version(), survey)?;
         prepare_http1(request, survey)?;
@@ -112,6 +178,15 @@ pub(crate) fn prepare_request<B>(
     append_forwarded_for(request.headers_mut(), forwarded_for);
     request.extensions_mut().clear();
     Ok(())
+}
+
+/// Whether a `Host` can be one, with or without a port (RFC 9110 section 7.2); empty is allowed.
+///
+/// Says no to what somebody else could read as another host: user information, a path, white space.
+pub(crate) fn is_host(value: &HeaderValue) -> bool {
+    let misleads =
+        |byte: &u8| matches!(byte, 0..=b' ' | b'"' | b'#' | b'/' | b'?' | b'@' | b'\\' | 0x7f..);
+    !value.as_bytes().iter().any(misleads)
 }
 
 /// There is one host that the request is for, whoever looks for it where: RFC 9113 section 8.3.1.
@@ -143,7 +218,7 @@ fn check_http1(version: Version, survey: Survey) -> Result<(), Refusal> {
     if survey.hosts == 0 && version == Version::HTTP_11 {
         return refuse("an HTTP/1.1 request needs a Host header");
     }
-    if survey.transfer_encoding && survey.content_length {
+    if survey.transfer_encoding && survey.content_lengths > 0 {
         // RFC 9112 section 6.1: the stuff of request smuggling; a server may refuse it, and this one does.
         return refuse("both Content-Length and Transfer-Encoding");
     }

@@ -64,6 +64,7 @@ mod gateway;
 mod headers;
 mod inline_waker;
 mod io;
+mod knative;
 mod listen;
 mod load_report;
 mod observe;
@@ -80,12 +81,13 @@ mod waker;
 mod worker;
 
 pub use clock::MonotonicClock;
-pub use config::{ConfigError, GatewayConfig, SidecarConfig, TimeLimits};
+pub use config::{ConfigError, GatewayConfig, SidecarConfig, SidecarOptions, TimeLimits, TlsPort};
 pub use drain::{DrainOutcome, Running, Stats};
 pub use gateway::{
     HostPattern, NoRetry, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, RefusalStatus, RetryReason, Route,
     RouteError, Routes, Service, ServiceSettings, ServiceView, UpstreamProtocol,
 };
+pub use knative::{IpRange, IpRangeError, Knative, ProbeSources, Readiness, ReadinessFuture};
 pub use listen::BindError;
 pub use load_report::{LoadReports, ReportFields};
 pub use observe::{Arrival, Observed, Observer, RequestEnd};

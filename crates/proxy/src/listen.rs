@@ -9,6 +9,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::tls::ServerTls;
+
 /// Connections the kernel may hold until they are accepted.
 const BACKLOG: i32 = 4_096;
 
@@ -37,6 +39,26 @@ pub(crate) struct Accepted {
     pub(crate) remote: SocketAddr,
     /// Its place among the open connections.
     pub(crate) place: OwnedSemaphorePermit,
+    /// What the port speaks TLS with; `None` is plain HTTP.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+}
+
+/// An open data port.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) listener: TcpListener,
+    /// TLS towards clients; `None` is plain HTTP.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+}
+
+impl Port {
+    pub(crate) fn bind(
+        address: SocketAddr,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Result<Self, BindError> {
+        let listener = bind(address)?;
+        Ok(Self { listener, tls })
+    }
 }
 
 /// Opens the data port. Accepted sockets inherit `TCP_NODELAY` and keep-alive.
@@ -70,11 +92,12 @@ pub(crate) type StopAccepting = oneshot::Receiver<oneshot::Sender<()>>;
 /// Accepts until told to stop, and hands each connection to `take`; then takes those that are already in the
 /// backlog, and closes the port.
 pub(crate) async fn accept_until(
-    listener: TcpListener,
+    port: Port,
     places: Arc<Semaphore>,
     mut stop: StopAccepting,
     mut take: impl FnMut(Accepted),
 ) -> io::Result<()> {
+    let Port { listener, tls } = port;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let _ended = loop {
         let place = tokio::select! {
@@ -92,6 +115,7 @@ pub(crate) async fn accept_until(
                 stream,
                 remote,
                 place,
+                tls: tls.clone(),
             }),
             Err(error) if is_of_one_connection(&error) => {}
             Err(cause) => {
@@ -110,6 +134,7 @@ pub(crate) async fn accept_until(
                     stream: TcpStream::from_std(stream)?,
                     remote,
                     place,
+                    tls: tls.clone(),
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}

@@ -1,10 +1,10 @@
 //! A bound data port and the threads that serve it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use plimsoll_meter::ConcurrencyMeter;
@@ -15,12 +15,11 @@ use crate::clock::MonotonicClock;
 use crate::config::{ConfigError, GatewayConfig, SidecarConfig};
 use crate::drain::Running;
 use crate::gateway::Routes;
-use crate::listen::{Accepted, BindError, StopAccepting, accept_until, bind};
+use crate::listen::{Accepted, BindError, Port, StopAccepting, accept_until};
 use crate::load_report::LoadReports;
 use crate::observe::{Observer, Watch};
 use crate::stats::WorkerStats;
-use crate::tls::ServerTls;
-use crate::worker::{Command, Role, Shared, run};
+use crate::worker::{Command, HandedOver, Role, Shared, run};
 
 /// The bound data port of a sidecar, not yet served.
 #[derive(Debug)]
@@ -40,7 +39,8 @@ pub struct RoutesHandle(Arc<ArcSwap<Routes>>);
 /// A bound data port, whatever becomes of its requests.
 #[derive(Debug)]
 struct Server {
-    listener: TcpListener,
+    /// One, or two: plain HTTP first.
+    ports: Vec<Port>,
     shared: Arc<Shared>,
     connections_max: usize,
 }
@@ -68,15 +68,15 @@ impl Sidecar {
             tls: config.app_tls.clone(),
             breaker: config.breaker()?,
             limits: config.limits,
+            options: config.options.clone(),
         };
-        Ok(Self(Server::bind(
-            config.listen,
-            config.workers,
-            config.connections_max,
-            MonotonicClock::start(),
-            role,
-            config.tls.clone(),
-        )?))
+        let mut ports = vec![Port::bind(config.listen, config.tls.clone())?];
+        if let Some(port) = &config.tls_port {
+            ports.push(Port::bind(port.listen, Some(Arc::clone(&port.tls)))?);
+        }
+        let clock = MonotonicClock::start();
+        let server = Server::new(ports, config.workers, config.connections_max, clock, role);
+        Ok(Self(server))
     }
 
     /// The address that clients connect to, with the real port if 0 was asked for.
@@ -84,7 +84,16 @@ impl Sidecar {
     /// # Errors
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.listener.local_addr()
+        self.0.ports[0].listener.local_addr()
+    }
+
+    /// The address of the second data port, if there is one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn tls_addr(&self) -> io::Result<Option<SocketAddr>> {
+        let port = self.0.ports.get(1);
+        port.map(|port| port.listener.local_addr()).transpose()
     }
 
     /// Has `observer` told of every request, unless another is already.
@@ -113,14 +122,14 @@ impl Gateway {
         let role = Role::Gateway {
             routes: Arc::clone(&routes.0),
         };
-        let server = Server::bind(
-            config.listen,
+        let ports = vec![Port::bind(config.listen, config.tls.clone())?];
+        let server = Server::new(
+            ports,
             config.workers,
             config.connections_max,
             config.clock,
             role,
-            config.tls.clone(),
-        )?;
+        );
         Ok(Self { server, routes })
     }
 
@@ -129,7 +138,7 @@ impl Gateway {
     /// # Errors
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.server.listener.local_addr()
+        self.server.ports[0].listener.local_addr()
     }
 
     /// Its routes.
@@ -165,30 +174,28 @@ impl RoutesHandle {
 }
 
 impl Server {
-    fn bind(
-        listen: SocketAddr,
+    fn new(
+        ports: Vec<Port>,
         workers: NonZeroUsize,
         connections_max: usize,
         clock: MonotonicClock,
         role: Role,
-        tls: Option<Arc<ServerTls>>,
-    ) -> Result<Self, BindError> {
-        let listener = bind(listen)?;
+    ) -> Self {
         let shared = Arc::new(Shared {
             clock,
             meter: Arc::new(ConcurrencyMeter::new(workers)),
             stats: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
+            draining: AtomicBool::new(false),
             last_arrival: AtomicU64::new(0),
             role,
             reports: LoadReports::default(),
-            tls,
             watch: Watch::default(),
         });
-        Ok(Self {
-            listener,
+        Self {
+            ports,
             shared,
             connections_max,
-        })
+        }
     }
 
     fn start(self) -> io::Result<Running> {
@@ -213,24 +220,30 @@ impl Server {
             commands.push(sender);
             threads.push(end);
         }
-        let (stop, stopped) = oneshot::channel();
         let places = Arc::new(Semaphore::new(self.connections_max));
+        let (stops, ports): (Vec<_>, Vec<_>) = self
+            .ports
+            .into_iter()
+            .map(|port| {
+                let (stop, stopped) = oneshot::channel();
+                (stop, (port, stopped))
+            })
+            .unzip();
         if workers == 1 {
             // The only worker accepts for itself: no connection changes threads.
-            let accept = Command::Accept(self.listener, places, stopped);
-            commands[0]
-                .send(accept)
-                .map_err(|_| io::Error::other("the worker could not start"))?;
+            for (port, stopped) in ports {
+                commands[0]
+                    .send(Command::Accept(port, Arc::clone(&places), stopped))
+                    .map_err(|_| io::Error::other("the worker could not start"))?;
+            }
         } else {
-            accept_for_all(
-                self.listener,
-                places,
-                stopped,
-                commands.clone(),
-                Arc::clone(&self.shared),
-            )?;
+            for (port, stopped) in ports {
+                let places = Arc::clone(&places);
+                let shared = Arc::clone(&self.shared);
+                accept_for_all(port, places, stopped, commands.clone(), shared)?;
+            }
         }
-        Ok(Running::new(self.shared, commands, threads, stop))
+        Ok(Running::new(self.shared, commands, threads, stops))
     }
 }
 
@@ -246,7 +259,7 @@ pub(crate) fn runtime() -> io::Result<LocalRuntime> {
 /// The kernel's own spreading (`SO_REUSEPORT`) hashes addresses, and puts a few busy HTTP/2 connections on one
 /// worker as often as not.
 fn accept_for_all(
-    listener: TcpListener,
+    port: Port,
     places: Arc<Semaphore>,
     stopped: StopAccepting,
     commands: Vec<mpsc::UnboundedSender<Command>>,
@@ -259,6 +272,7 @@ fn accept_for_all(
                                  stream,
                                  remote,
                                  place,
+                                 tls,
                              }| {
                 let Ok(stream) = stream.into_std() else {
                     return;
@@ -268,15 +282,18 @@ fn accept_for_all(
                 let index = least.unwrap_or(0);
                 shared.stats[index].connection_opened();
                 // A worker that has ended has nobody to serve; the connection closes.
-                if commands[index]
-                    .send(Command::Serve(stream, remote, place))
-                    .is_err()
-                {
+                let connection = HandedOver {
+                    stream,
+                    remote,
+                    place,
+                    tls,
+                };
+                if commands[index].send(Command::Serve(connection)).is_err() {
                     shared.stats[index].connection_closed();
                 }
             };
             let served = runtime().and_then(|runtime| {
-                runtime.block_on(accept_until(listener, places, stopped, hand_over))
+                runtime.block_on(accept_until(port, places, stopped, hand_over))
             });
             if let Err(cause) = served {
                 tracing::error!(%cause, "accepting has ended");

@@ -8,16 +8,17 @@ use std::rc::Rc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use plimsoll_limit::{Breaker, Entry};
-use plimsoll_meter::Clock;
+use plimsoll_meter::{Clock, Tick};
 
 use crate::answer;
 use crate::body::{RequestBody, ResponseBody};
-use crate::config::TimeLimits;
+use crate::config::{SidecarOptions, TimeLimits};
 use crate::connection::ClientConnection;
 use crate::deadline::Deadlines;
 use crate::exchange::{Exchange, Hold};
 use crate::forward::{Answered, forward};
 use crate::headers::{self, Survey};
+use crate::knative::{Probe, Treatment, UnderWay};
 use crate::refusal::Refusal;
 use crate::upstream::Pool;
 
@@ -26,7 +27,30 @@ use crate::upstream::Pool;
 pub(crate) struct Application {
     pub(crate) breaker: Option<Breaker>,
     pub(crate) limits: TimeLimits,
+    pub(crate) options: SidecarOptions,
     pub(crate) pool: Rc<Pool>,
+}
+
+/// A request that has arrived, and what it occupies from now on.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one: a box would cost every request an allocation"
+)]
+enum Arrival {
+    Carried {
+        exchange: Exchange,
+        deadlines: Deadlines,
+        /// Whether it has to wait for a slot, or why it is not carried after all.
+        admitted: Result<Admission, Refusal>,
+    },
+    Probe(Probe, UnderWay),
+}
+
+/// Whether a request is held to the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Held,
+    Free,
 }
 
 /// Carries one request: measure, hold, forward, answer.
@@ -41,21 +65,30 @@ pub(crate) fn carry(
     let worker = connection.worker();
     let began = worker.shared.clock.now();
     let grpc = headers::is_grpc(&request);
-    let survey = Survey::of(request.headers());
-    let mut exchange = Exchange::begin(connection, None, survey.source(), began);
-    let mut deadlines =
-        Deadlines::start(app.limits, worker.shared.clock, &worker.spare_timers, began);
     let mut request = request.map(|body| RequestBody::new(body, connection));
-    exchange.watch_body(request.body().link());
-    exchange.observe(worker.shared.watch.arrived(connection, &mut request, began));
-    let prepared = headers::prepare_request(&mut request, survey, connection.forwarded_for());
+    let arrival = arrive(app, connection, &mut request, began);
     let mut outgoing = Some(request);
     let app = Rc::clone(app);
 
     async move {
-        let answered = match prepared {
-            Ok(()) => {
-                let attempt = pin!(hold_and_forward(&app, &mut exchange, &mut outgoing));
+        let (mut exchange, mut deadlines, admitted) = match arrival {
+            Arrival::Carried {
+                exchange,
+                deadlines,
+                admitted,
+            } => (exchange, deadlines, admitted),
+            Arrival::Probe(probe, under_way) => {
+                return Ok(Box::pin(answer_probe(&app, probe, under_way)).await);
+            }
+        };
+        let answered = match admitted {
+            Ok(admission) => {
+                let attempt = pin!(hold_and_forward(
+                    &app,
+                    &mut exchange,
+                    &mut outgoing,
+                    admission
+                ));
                 answer::within(&mut deadlines, attempt).await
             }
             Err(refusal) => Err(refusal),
@@ -79,15 +112,65 @@ pub(crate) fn carry(
     }
 }
 
+/// Looks at the head, makes it that of the application's request, and begins to measure.
+fn arrive(
+    app: &Application,
+    connection: &Rc<ClientConnection>,
+    request: &mut Request<RequestBody>,
+    began: Tick,
+) -> Arrival {
+    let worker = connection.worker();
+    let survey = Survey::of(request.headers());
+    let observed = worker.shared.watch.arrived(connection, request, began);
+    let prepared = match &app.options.knative {
+        Some(knative) if survey.concerns_knative() => knative.prepare(request, survey, connection),
+        _ => headers::prepare_request(request, survey, connection.forwarded_for())
+            .map(|()| Treatment::Traffic),
+    };
+    let (source, admitted) = match prepared {
+        Ok(Treatment::Answered(probe)) => {
+            return Arrival::Probe(probe, UnderWay::begin(connection, observed));
+        }
+        Ok(Treatment::Bypass) => (None, Ok(Admission::Free)),
+        Ok(Treatment::Traffic) => (Some(survey.source()), Ok(Admission::Held)),
+        Err(refusal) => (Some(survey.source()), Err(refusal)),
+    };
+    let mut exchange = Exchange::begin(connection, None, source, began);
+    exchange.watch_body(request.body().link());
+    exchange.observe(observed);
+    let clock = worker.shared.clock;
+    Arrival::Carried {
+        exchange,
+        deadlines: Deadlines::start(app.limits, clock, &worker.spare_timers, began),
+        admitted,
+    }
+}
+
+/// Answers a probe in the application's place.
+async fn answer_probe(
+    app: &Application,
+    probe: Probe,
+    under_way: UnderWay,
+) -> Response<ResponseBody> {
+    let knative = app.options.knative.as_ref();
+    let readiness = knative.and_then(|knative| knative.readiness.as_ref());
+    under_way.end(probe.answer(readiness).await)
+}
+
 /// Waits for a slot if there is a limit, then sends the request to the application.
 async fn hold_and_forward(
     app: &Application,
     exchange: &mut Exchange,
     outgoing: &mut Option<Request<RequestBody>>,
+    admission: Admission,
 ) -> Result<Answered, Refusal> {
     let connection = Rc::clone(exchange.connection());
     let worker = connection.worker();
-    let entry = app.breaker.as_ref().map(Breaker::enter).transpose();
+    let breaker = app
+        .breaker
+        .as_ref()
+        .filter(|_| admission == Admission::Held);
+    let entry = breaker.map(Breaker::enter).transpose();
     let (hold, since) = match entry.map_err(|_full| Refusal::queue_full())? {
         None => (Hold::Nothing, exchange.began()),
         Some(Entry::Running(slot)) => (Hold::Slot(slot), exchange.began()),

@@ -1,11 +1,11 @@
 //! Workers: threads that carry requests, each with its own runtime and its own upstream connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,12 +20,12 @@ use crate::body::OpenAnswers;
 use crate::clock::MonotonicClock;
 use crate::config::{
     HEAD_BYTES_MAX, HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX,
-    TimeLimits, UPSTREAM_IDLE_COUNT_MAX,
+    SidecarOptions, TimeLimits, UPSTREAM_IDLE_COUNT_MAX,
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
 use crate::gateway::{LocalGateway, Routes};
-use crate::listen::{Accepted, StopAccepting, accept_until};
+use crate::listen::{Accepted, Port, StopAccepting, accept_until};
 use crate::load_report::LoadReports;
 use crate::observe::Watch;
 use crate::outbox;
@@ -47,13 +47,13 @@ pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) meter: Arc<ConcurrencyMeter>,
     pub(crate) stats: Box<[WorkerStats]>,
+    /// Clients are being told to go, and probes that no more should come.
+    pub(crate) draining: AtomicBool,
     /// When the last request arrived, in nanoseconds; kept only while draining.
     pub(crate) last_arrival: AtomicU64,
     pub(crate) role: Role,
     /// What answers say of the load.
     pub(crate) reports: LoadReports,
-    /// TLS towards clients.
-    pub(crate) tls: Option<Arc<ServerTls>>,
     /// Who is told of requests.
     pub(crate) watch: Watch,
 }
@@ -67,6 +67,7 @@ pub(crate) enum Role {
         tls: Option<Arc<ClientTls>>,
         breaker: Option<Breaker>,
         limits: TimeLimits,
+        options: SidecarOptions,
     },
     /// They go to the endpoints of services.
     Gateway { routes: Arc<ArcSwap<Routes>> },
@@ -91,7 +92,6 @@ pub(crate) struct Worker {
     pub(crate) open_answers: OpenAnswers,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<LocalExecutor>,
-    draining: Cell<bool>,
     connections: RefCell<Slab<Rc<ClientConnection>>>,
 }
 
@@ -99,11 +99,20 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve a connection that another thread has accepted and counted as open.
-    Serve(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
+    Serve(HandedOver),
     /// Accept connections until the other end of the channel is used or dropped.
-    Accept(TcpListener, Arc<Semaphore>, StopAccepting),
+    Accept(Port, Arc<Semaphore>, StopAccepting),
     /// Tell every connection to end in this way.
     Bid(Farewell),
+}
+
+/// A connection that another thread has accepted: an [`Accepted`] that belongs to no runtime yet.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) remote: SocketAddr,
+    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
 /// Puts the tasks of the HTTP library on the worker's own runtime.
@@ -132,8 +141,8 @@ pub(crate) async fn run(
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Serve(stream, remote, place) => worker.adopt(stream, remote, place),
-            Command::Accept(listener, places, stop) => worker.accept(listener, places, stop),
+            Command::Serve(connection) => worker.adopt(connection),
+            Command::Accept(port, places, stop) => worker.accept(port, places, stop),
             Command::Bid(farewell) => worker.bid(farewell),
         }
     }
@@ -166,6 +175,7 @@ impl Path {
                 tls,
                 breaker,
                 limits,
+                options,
             } => {
                 let idle_max = breaker
                     .as_ref()
@@ -174,6 +184,7 @@ impl Path {
                 Self::Sidecar(Rc::new(Application {
                     breaker: breaker.clone(),
                     limits: *limits,
+                    options: options.clone(),
                     pool: Rc::new(Pool::new(*app, tls.clone(), idle_max, idle_all)),
                 }))
             }
@@ -212,7 +223,6 @@ impl Worker {
             open_answers: OpenAnswers::default(),
             http1,
             http2,
-            draining: Cell::new(false),
             connections: RefCell::default(),
         }
     }
@@ -223,12 +233,12 @@ impl Worker {
 
     /// Whether clients are being told to go.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     /// Keeps the quiet period from ending.
     pub(crate) fn request_arrived(&self) {
-        if self.draining.get() {
+        if self.shared.draining.load(Ordering::Relaxed) {
             self.shared
                 .last_arrival
                 .store(self.shared.clock.now().as_nanos(), Ordering::Relaxed);
@@ -245,31 +255,33 @@ impl Worker {
         self.stats().connection_released();
     }
 
-    fn accept(self: &Rc<Self>, listener: TcpListener, places: Arc<Semaphore>, stop: StopAccepting) {
+    fn accept(self: &Rc<Self>, port: Port, places: Arc<Semaphore>, stop: StopAccepting) {
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let take = |accepted| {
                 worker.stats().connection_opened();
                 worker.serve(accepted);
             };
-            if let Err(cause) = accept_until(listener, places, stop, take).await {
+            if let Err(cause) = accept_until(port, places, stop, take).await {
                 tracing::error!(%cause, "accepting has ended");
             }
         });
     }
 
     /// Takes a connection over from another thread.
-    fn adopt(
-        self: &Rc<Self>,
-        stream: std::net::TcpStream,
-        remote: SocketAddr,
-        place: OwnedSemaphorePermit,
-    ) {
+    fn adopt(self: &Rc<Self>, connection: HandedOver) {
+        let HandedOver {
+            stream,
+            remote,
+            place,
+            tls,
+        } = connection;
         match TcpStream::from_std(stream) {
             Ok(stream) => self.serve(Accepted {
                 stream,
                 remote,
                 place,
+                tls,
             }),
             Err(cause) => {
                 self.stats().connection_closed();
@@ -284,7 +296,6 @@ impl Worker {
     }
 
     fn bid(&self, farewell: Farewell) {
-        self.draining.set(true);
         for (_, connection) in &*self.connections.borrow() {
             connection.bid(farewell);
         }
@@ -315,15 +326,16 @@ mod tests {
             clock: MonotonicClock::start(),
             meter: Arc::new(ConcurrencyMeter::new(NonZeroUsize::MIN)),
             stats: Box::new([WorkerStats::new()]),
+            draining: AtomicBool::new(false),
             last_arrival: AtomicU64::new(0),
             role: Role::Sidecar {
                 app: any_port,
                 tls: None,
                 breaker: None,
                 limits: TimeLimits::default(),
+                options: SidecarOptions::default(),
             },
             reports: LoadReports::default(),
-            tls,
             watch: Watch::default(),
         });
         let worker = Rc::new(Worker::new(0, shared));
@@ -336,6 +348,7 @@ mod tests {
             stream,
             remote,
             place: Arc::clone(&places).try_acquire_owned().unwrap(),
+            tls,
         };
         worker.stats().connection_opened();
         Begun {

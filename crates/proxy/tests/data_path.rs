@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_proxy::{Running, Sidecar, SidecarConfig, TimeLimits};
+use plimsoll_proxy::{Running, Sidecar, SidecarConfig, SidecarOptions, TimeLimits};
 use plimsoll_wire::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -98,7 +98,9 @@ fn config(app: SocketAddr) -> SidecarConfig {
         workers: NonZeroUsize::MIN,
         connections_max: 1_000,
         tls: None,
+        tls_port: None,
         app_tls: None,
+        options: SidecarOptions::default(),
     }
 }
 

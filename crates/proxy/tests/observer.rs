@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use plimsoll_proxy::{
-    Arrival, Observed, Observer, RequestEnd, Running, Sidecar, SidecarConfig, TimeLimits,
+    Arrival, Observed, Observer, RequestEnd, Running, Sidecar, SidecarConfig, SidecarOptions,
+    TimeLimits,
 };
 use plimsoll_wire::{Answer, CodeClass, ProxyError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,7 +74,9 @@ async fn field(limits: TimeLimits) -> Field {
         workers: NonZeroUsize::MIN,
         connections_max: 10,
         tls: None,
+        tls_port: None,
         app_tls: None,
+        options: SidecarOptions::default(),
     };
     let (tell, heard) = mpsc::unbounded_channel();
     let sidecar = Sidecar::bind(&config).unwrap();

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use plimsoll_proxy::{SidecarConfig, TimeLimits};
+use plimsoll_proxy::{SidecarConfig, SidecarOptions, TimeLimits};
 use plimsoll_wire::Identity;
 
 use crate::cli::load_reports::LoadReportArgs;
@@ -219,7 +219,9 @@ impl SidecarArgs {
             workers: self.workers.unwrap_or_else(plimsoll_proxy::default_workers),
             connections_max: crate::sidecar::connections_max(),
             tls: None,
+            tls_port: None,
             app_tls: None,
+            options: SidecarOptions::default(),
         };
         // Built once to check, once to run: the check must come before anything is opened.
         proxy.breaker().map_err(|error| error.to_string())?;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_proxy::{ClientTls, Running, ServerTls, Sidecar, SidecarConfig, TimeLimits};
+use plimsoll_proxy::{
+    ClientTls, Running, ServerTls, Sidecar, SidecarConfig, SidecarOptions, TimeLimits,
+};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -142,7 +144,9 @@ pub(crate) fn config(app: SocketAddr) -> SidecarConfig {
         workers: NonZeroUsize::MIN,
         connections_max: 1_000,
         tls: None,
+        tls_port: None,
         app_tls: None,
+        options: SidecarOptions::default(),
     }
 }
 

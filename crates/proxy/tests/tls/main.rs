@@ -13,6 +13,7 @@ mod files;
 mod gateway;
 mod harness;
 mod late;
+mod ports;
 mod programs;
 mod tunnels;
 mod upstreams;
