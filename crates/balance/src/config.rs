@@ -78,7 +78,7 @@ pub struct EjectionConfig {
     pub share_max: f64,
 }
 
-/// How many retries there may be.
+/// How many retries there may be. There are none if both are 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryBudgetConfig {
     /// Retries allowed for each first attempt, 0 to 1.
@@ -141,6 +141,20 @@ impl Default for RetryBudgetConfig {
         Self {
             ratio: 0.1,
             min_per_second: 3.0,
+        }
+    }
+}
+
+impl RetryBudgetConfig {
+    /// A budget of this share of the first attempts, with the default minimum.
+    /// A share of 0 is off: whoever asks for no retries wants none.
+    #[must_use]
+    pub fn of_share(ratio: f64) -> Self {
+        let Self { min_per_second, .. } = Self::default();
+        let min_per_second = if ratio == 0.0 { 0.0 } else { min_per_second };
+        Self {
+            ratio,
+            min_per_second,
         }
     }
 }

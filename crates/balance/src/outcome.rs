@@ -25,8 +25,8 @@ pub enum FailureKind {
     /// It answered that it has no room: 429, 503, gRPC ResourceExhausted,
     /// Unavailable.
     Overloaded {
-        /// How long it asked to be left alone (`Retry-After`). Honoured up to
-        /// [`RETRY_AFTER_MAX`].
+        /// How long it asked everybody to leave it alone (`Retry-After` of a
+        /// 503). Honoured up to [`RETRY_AFTER_MAX`].
         retry_after: Option<Duration>,
     },
     /// It did not answer in time: a time limit of ours, 504, gRPC
@@ -80,10 +80,17 @@ impl Outcome {
     /// | 499 (nginx: the client closed) | cancelled |
     /// | other 5xx, and what is no status at all | error |
     /// | everything else, 4xx included | success |
+    ///
+    /// `retry_after` counts with 503 alone, which speaks of the endpoint. A 429
+    /// is the answer to one client who asks too often (RFC 6585 section 4), and
+    /// when to come back is said to that client: one of many must not be able to
+    /// take an endpoint from all. It is a failure like any other; an endpoint
+    /// that says it more often than its peers is left out for that.
     #[must_use]
     pub const fn from_http_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
-            429 | 503 => Self::Failure(FailureKind::Overloaded { retry_after }),
+            429 => Self::Failure(FailureKind::Overloaded { retry_after: None }),
+            503 => Self::Failure(FailureKind::Overloaded { retry_after }),
             504 => Self::Failure(FailureKind::Timeout),
             499 => Self::Cancelled,
             100..=498 => Self::Success,
@@ -163,10 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_travels_with_the_failure() {
+    fn retry_after_is_of_the_endpoint_with_503_alone() {
         let wait = Some(Duration::from_secs(7));
         let expected = Outcome::Failure(FailureKind::Overloaded { retry_after: wait });
-        assert_eq!(Outcome::from_http_status(429, wait), expected);
+        assert_eq!(Outcome::from_http_status(503, wait), expected);
+        assert_eq!(Outcome::from_http_status(429, wait), OVERLOADED);
         assert_eq!(Outcome::from_http_status(200, wait), Outcome::Success);
     }
 

@@ -17,6 +17,9 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 /// hangs at 200 requests a second has some 65 of them by the time it is left
 /// alone. It begins with a second's minimum.
 ///
+/// Without ratio and minimum there are no retries, from the moment that is
+/// configured: what was saved up before is gone.
+///
 /// Lock-free; one atomic word.
 pub struct RetryBudget {
     /// Thousandths of a retry in the lower half; in the upper half, the
@@ -56,6 +59,9 @@ impl RetryBudget {
             (config.min_per_second * 1e3).round() as u32,
             Ordering::Relaxed,
         );
+        if config.ratio == 0.0 && config.min_per_second == 0.0 {
+            self.word.fetch_and(!u64::from(u32::MAX), Ordering::Relaxed);
+        }
     }
 
     /// A first attempt is made.
@@ -211,6 +217,20 @@ mod tests {
         );
         assert!((0..RetryBudget::CAPACITY).all(|_| budget.try_withdraw(at(0))));
         assert!(!budget.try_withdraw(at(0)));
+    }
+
+    #[test]
+    fn without_ratio_and_minimum_nothing_is_left_to_spend() {
+        let budget = budget(1.0, 10.0);
+        (0..10).for_each(|_| budget.deposit(at(0)));
+        assert!(budget.try_withdraw(at(0)));
+        budget.configure(RetryBudgetConfig {
+            ratio: 0.0,
+            min_per_second: 0.0,
+        });
+        assert!(!budget.try_withdraw(at(0)));
+        budget.deposit(at(60_000));
+        assert!(!budget.try_withdraw(at(60_000)));
     }
 
     #[test]

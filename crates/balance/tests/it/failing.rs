@@ -260,10 +260,24 @@ fn retry_after_is_honoured_within_its_bound() {
     let first = run(&balancer, at(0));
     let shy = address_of(&first);
     let wait = Some(Duration::from_secs(3_600));
-    first.finish(at(1), Outcome::from_http_status(429, wait));
+    first.finish(at(1), Outcome::from_http_status(503, wait));
     assert_eq!(state(&balancer, at(1), &shy), EndpointState::Ejected);
     let left = view(&balancer, at(1), &shy).ejected_until;
     assert_eq!(left, Some(plimsoll_balance::RETRY_AFTER_MAX));
+}
+
+#[test]
+fn what_one_client_is_told_takes_the_endpoint_from_nobody_else() {
+    let balancer = balancer(BalancerConfig::default(), 3);
+    let first = run(&balancer, at(0));
+    let asked = address_of(&first);
+    let wait = Some(Duration::from_secs(3_600));
+    first.finish(at(1), Outcome::from_http_status(429, wait));
+    assert_eq!(state(&balancer, at(1), &asked), EndpointState::Healthy);
+    // It is counted all the same.
+    let seen = view(&balancer, at(1), &asked);
+    assert_eq!(seen.failures.total(), 1);
+    assert!(seen.failure_evidence > 0.0 && seen.success_rate < 1.0);
 }
 
 #[test]

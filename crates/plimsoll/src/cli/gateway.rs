@@ -149,7 +149,7 @@ struct SpreadArgs {
     #[arg(long, env = "PLIMSOLL_QUEUE_AGE", value_name = "TIME", value_parser = values::duration, conflicts_with = "config")]
     queue_age: Option<Duration>,
 
-    /// Retries at another endpoint, as a share of all requests [default: 10%]
+    /// Retries elsewhere, as a share of requests; 0% is off [default: 10%]
     #[arg(long, env = "PLIMSOLL_RETRY_BUDGET", value_name = "SHARE", value_parser = values::share, conflicts_with = "config")]
     retry_budget: Option<f64>,
 
@@ -351,10 +351,9 @@ impl SpreadArgs {
                 bytes_max: self.queue_bytes.unwrap_or(defaults.queue.bytes_max),
                 age_max: self.queue_age.unwrap_or(defaults.queue.age_max),
             },
-            retry_budget: RetryBudgetConfig {
-                ratio: self.retry_budget.unwrap_or(defaults.retry_budget.ratio),
-                ..defaults.retry_budget
-            },
+            retry_budget: self
+                .retry_budget
+                .map_or(defaults.retry_budget, RetryBudgetConfig::of_share),
             ..defaults
         }
     }

@@ -205,15 +205,18 @@ async fn a_request_with_a_body_that_was_read_is_never_sent_twice() {
 async fn retries_end_where_the_budget_does() {
     let dead = [app::nowhere().await, app::nowhere().await];
     let folder = Folder::new();
-    let settings = "retry = { budget = \"0%\", min-per-second = 0 }";
-    let gateway = Gateway::configured(&config(&folder, &dead, settings)).await;
-    for _ in 0..10 {
-        assert_eq!(gateway.get("/").await.status, 502);
+    let settings = "retry = { budget = \"0%\" }";
+    let by_file = Gateway::configured(&config(&folder, &dead, settings)).await;
+    let by_flag = Gateway::before(&dead, &["--retry-budget", "0%"]).await;
+    for gateway in [by_file, by_flag] {
+        for _ in 0..10 {
+            assert_eq!(gateway.get("/").await.status, 502);
+        }
+        let services = gateway.api("services").await;
+        let service = &services["services"][0];
+        assert_eq!(service["retries"]["not_accepted"], 0, "{service}");
+        assert_eq!(service["retries_refused"]["budget"], 10, "{service}");
     }
-    let services = gateway.api("services").await;
-    let service = &services["services"][0];
-    assert_eq!(service["retries"]["not_accepted"], 0, "{service}");
-    assert_eq!(service["retries_refused"]["budget"], 10, "{service}");
 }
 
 /// What an endpoint does once it has said what it says.

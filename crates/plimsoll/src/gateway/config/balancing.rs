@@ -169,12 +169,13 @@ fn read_ejection(section: Section<'_>) -> EjectionConfig {
 }
 
 fn read_retry(section: Section<'_>) -> RetryBudgetConfig {
-    let defaults = RetryBudgetConfig::default();
+    let ratio = RetryBudgetConfig::default().ratio;
     let budget = section.text("budget", values::share);
     let minimum = section.real("min-per-second", 0.0..=RETRIES_PER_SECOND_MAX);
     section.finish();
+    let config = RetryBudgetConfig::of_share(budget.map_or(ratio, |found| found.value));
     RetryBudgetConfig {
-        ratio: budget.map_or(defaults.ratio, |found| found.value),
-        min_per_second: minimum.unwrap_or(defaults.min_per_second),
+        min_per_second: minimum.unwrap_or(config.min_per_second),
+        ..config
     }
 }

@@ -146,6 +146,18 @@ fn a_plan_is_written_so_that_it_is_read_again() {
 }
 
 #[test]
+fn no_share_for_retries_is_no_retries() {
+    let minimum = |retry: &str| {
+        let text = format!("[services.web]\nupstreams = [\"1\"]\nretry = {{ {retry} }}\n");
+        plan(&text).services[0].balancer.retry_budget.min_per_second
+    };
+    assert_eq!(minimum("budget = \"0%\""), 0.0);
+    assert_eq!(minimum("budget = \"0%\", min-per-second = 2"), 2.0);
+    assert_eq!(minimum("budget = \"1%\""), 3.0);
+    assert_eq!(minimum("min-per-second = 2"), 2.0);
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let flags = ProcessSettings {
         listen: Some("127.0.0.1:1".parse().unwrap()),
