@@ -3,6 +3,8 @@
 
 target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 seconds := "300"
+# What no program of ours switches on, and is checked all the same
+optional := "--features plimsoll-balance/tower"
 
 # What there is to run
 _default:
@@ -18,15 +20,15 @@ fmt:
 
 # Lints of tests, benches and examples too: they are read as often as the rest
 clippy:
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --locked {{ optional }} -- -D warnings
 
 # A broken link in the documentation is an error; private items are built because we read them too
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked {{ optional }}
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked {{ optional }} --document-private-items
 
 # The whole suite, style included; arguments go to cargo, e.g. `just test -p plimsoll-meter`
-test *arguments="--workspace":
+test *arguments=("--workspace " + optional):
     cargo test --locked {{ arguments }}
 
 # A target directory of its own, because the flag rebuilds everything; without LTO, because linking

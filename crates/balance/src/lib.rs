@@ -22,6 +22,8 @@
 //!   slots, ejection of those that fail, drain, health, and slow start.
 //! - [`RetryBudget`]: how many retries there may be.
 //! - [`BalancerView`]: everything that goes into the choice, to look at.
+//! - `tower::BalancerService`, with the feature `tower`: a service over a changing
+//!   set of services.
 //!
 //! The crate reads no clock, does no I/O, spawns nothing and logs nothing: time
 //! is an argument, so the same code runs in a simulator. It works on any
@@ -84,6 +86,8 @@ mod retry;
 mod schedule;
 mod standing;
 mod sync;
+#[cfg(all(feature = "tower", not(loom)))]
+pub mod tower;
 mod trial;
 mod view;
 
