@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 
 use crate::command::SpecError;
 use crate::event::ReplicaId;
+use crate::keeper::{Keeper, Link};
+use crate::mark::Mark;
 use crate::memory;
 use crate::output::OutputSink;
 use crate::ports::{PORTS_DEFAULT, Ports};
@@ -25,6 +27,8 @@ pub struct HostConfig {
     pub ports: RangeInclusive<u16>,
     /// Replicas of all services together, at most. Default: [`REPLICAS_MAX_DEFAULT`].
     pub replicas_max: usize,
+    /// The process that ends all replicas if this one dies without having done so. Default: none, and they stay then.
+    pub keeper: Option<Keeper>,
     /// Takes the output of all replicas. Default: none; the last lines are kept all the same.
     pub output: Option<OutputSink>,
 }
@@ -37,8 +41,8 @@ pub(crate) struct HostShared {
     pub(crate) runtime: Handle,
     pub(crate) ports: Arc<Ports>,
     pub(crate) output: Option<OutputSink>,
-    /// What the environment of every replica of this host has, and of no other process.
-    pub(crate) mark: String,
+    pub(crate) mark: Mark,
+    pub(crate) keeper: Option<Arc<Link>>,
     /// Replicas that are not ready yet.
     pub(crate) starting: AtomicU32,
     replicas: AtomicUsize,
@@ -55,6 +59,7 @@ impl Default for HostConfig {
         Self {
             ports: PORTS_DEFAULT,
             replicas_max: REPLICAS_MAX_DEFAULT,
+            keeper: None,
             output: None,
         }
     }
@@ -65,7 +70,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// A setting that cannot be.
+    /// A setting that cannot be, or a keeper that cannot be started.
     ///
     /// # Panics
     ///
@@ -81,12 +86,16 @@ impl Host {
         }
         let seed = std::process::id();
         let runtime = Handle::current();
+        let mark = Mark::new();
+        let link = |keeper| Link::new(keeper, mark.clone()).map_err(HostError::Keeper);
+        let keeper = config.keeper.map(link).transpose()?;
         let shared = Arc::new(HostShared {
             runtime: runtime.clone(),
             // Processes begun one after the other begin far from each other.
             ports: Ports::new(config.ports, seed.wrapping_mul(97)),
             output: config.output,
-            mark: String::new(),
+            mark,
+            keeper,
             starting: AtomicU32::new(0),
             replicas: AtomicUsize::new(0),
             replicas_max: config.replicas_max,

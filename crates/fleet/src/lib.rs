@@ -16,6 +16,9 @@
 //! - [`StartError`] and [`End`]: why there is no replica, in one line for a
 //!   person, with what the process wrote last.
 //!
+//! - [`Keeper`]: the process that ends all replicas if this one is killed. A
+//!   program that wants it begins its `main` with [`keep_if_asked`].
+//!
 //! How many there should be is not decided here, and requests do not pass here.
 //!
 //! # Example
@@ -55,11 +58,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! # Design: what belongs to a replica
+//!
+//! A command is often not the server itself: a shell, `npm`, a launcher with
+//! workers. So a replica is a process *group*, to which every signal goes, and
+//! besides all processes that carry its [mark in their environment](MARK_VARIABLE),
+//! which go with their parent's, wherever a process has gone. Its output ends
+//! when the last of them has. A port is free, and a [`Gone`](ReplicaEvent::Gone)
+//! is told, only when nothing is left.
+//!
+//! The alternative is a control group for each replica, which nothing can leave.
+//! It needs a writable part of the tree, which a plain user has only under some
+//! systems, and a container seldom. What starts everywhere was chosen first.
+//!
+//! Linux only: `/proc`, pidfds, and the abstract names of sockets are used.
 
 mod backoff;
 mod command;
 mod event;
 mod host;
+mod keeper;
+mod mark;
 mod memory;
 mod output;
 mod ports;
@@ -78,6 +98,8 @@ pub use command::{
 };
 pub use event::{End, EndCause, Observer, ReplicaEvent, ReplicaId, Usage};
 pub use host::{Host, HostConfig, REPLICAS_MAX_DEFAULT};
+pub use keeper::{KEEPER_GRACE, Keeper, keep_if_asked};
+pub use mark::MARK_VARIABLE;
 pub use output::{KEPT_BYTES_MAX, LINE_BYTES_MAX, OutputLine, OutputSink, Stream};
 pub use ports::PORTS_DEFAULT;
 pub use readiness::{INTERVAL_MAX, INTERVAL_MIN, LinePattern, Readiness, STARTING_FEW};

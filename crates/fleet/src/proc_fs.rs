@@ -47,6 +47,11 @@ impl Stat {
     }
 }
 
+/// A process, if it can be seen.
+pub(crate) fn process(pid: i32) -> Option<Stat> {
+    Stat::read(pid)
+}
+
 /// All processes that can be seen.
 pub(crate) fn processes() -> impl Iterator<Item = Stat> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -227,6 +227,7 @@ impl Life {
         let signal = spec.stop_signal;
         let grace = spec.stop_grace;
         let killed = self.process.end(signal.signal(), grace).await;
+        self.end_strays().await;
         self.read_to_the_end().await;
         if !told {
             let killed_by_choice = spec.stop_signal == crate::StopSignal::Kill;
@@ -295,6 +296,13 @@ impl Life {
             limit: self.replica.spec.start_timeout,
             hint: None,
         }
+    }
+
+    /// Ends what has left the process group. It has had its time: what ends with its replica stays in its group.
+    async fn end_strays(&self) {
+        let mark = self.set.host.mark.of_replica(self.replica.id);
+        // Elsewhere, because it reads the environment of every process of this machine.
+        let _ended = tokio::task::spawn_blocking(move || mark.kill_all()).await;
     }
 
     /// Reads what the processes have written before they ended.

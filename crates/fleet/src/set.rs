@@ -164,8 +164,11 @@ impl SetShared {
             .ok_or_else(|| StartError::NoPort(ports.range()))?;
         let started = Instant::now();
         let id = self.host.next_id();
-        let spawned = spawn(&spec, port.number(), &self.host.mark)
+        let mark = self.host.mark.of_replica(id);
+        let spawned = spawn(&spec, port.number(), &mark.value())
             .inspect_err(|error| self.start_failed(error, &spec))?;
+        let keeper = self.host.keeper.as_ref();
+        let known = keeper.map(|keeper| keeper.tell(spawned.process.pid()));
         let pid = spawned.process.pid().as_raw_nonzero().get().unsigned_abs();
         let ready_line = match &spec.readiness {
             Readiness::LogLine(pattern) => Some(pattern.clone()),
@@ -179,7 +182,7 @@ impl SetShared {
         self.insert(replica)?;
         drop(self.host.runtime.spawn(async move {
             life.live().await;
-            drop(permit);
+            drop((known, permit));
         }));
         Ok(id)
     }

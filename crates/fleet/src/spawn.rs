@@ -11,11 +11,9 @@ use rustix::process::Pid;
 use tokio::process::{ChildStderr, ChildStdout, Command};
 
 use crate::command::{CommandSpec, PORT_PLACEHOLDER};
+use crate::mark::MARK_VARIABLE;
 use crate::process::Process;
 use crate::start_error::StartError;
-
-/// The variable by which the processes of a replica are known, wherever they have gone.
-pub(crate) const MARK_VARIABLE: &str = "PLIMSOLL_REPLICA";
 
 /// How much of a script is read to find its interpreter: as much as the kernel does.
 const SCRIPT_BYTES: u64 = 256;
