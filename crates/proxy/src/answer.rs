@@ -27,7 +27,7 @@ pub(crate) fn switches<B>(response: &Response<B>) -> bool {
 
 /// Tells an HTTP/1 client with its answer that the connection ends, if it is to.
 pub(crate) fn say_goodbye(connection: &ClientConnection, response: &mut Response<ResponseBody>) {
-    if connection.worker().is_draining() && !connection.is_http2() {
+    if connection.worker().is_ending() && !connection.is_http2() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -3,20 +3,24 @@
 //! The order is fixed: keep serving until no request has come for a quiet period, close the data port, let
 //! everything in flight finish, and only then let the caller close the rest.
 
+mod quiet;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_limit::Breaker;
-use plimsoll_meter::{Clock, ConcurrencyMeter, Tick};
+use plimsoll_meter::{Clock, ConcurrencyMeter};
 use plimsoll_wire::Answer;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::MonotonicClock;
 use crate::connection::Farewell;
+use crate::drain::quiet::QuietPeriod;
 use crate::load_report::LoadReports;
 use crate::stats::{StatsView, WorkerStats};
 use crate::worker::{Command, Role, Shared};
+
+pub(crate) use quiet::Quiet;
 
 /// How often the drain looks whether everything has finished.
 const POLL_PERIOD: Duration = Duration::from_millis(10);
@@ -32,6 +36,13 @@ pub struct Running {
     ends: Vec<oneshot::Receiver<()>>,
     /// One for each port.
     stop_accepting: Vec<oneshot::Sender<oneshot::Sender<()>>>,
+}
+
+/// Waits for the quiet period of a drain: what Knative's `/wait-for-drain` does.
+#[derive(Debug, Clone)]
+pub struct DrainHook {
+    shared: Arc<Shared>,
+    period: QuietPeriod,
 }
 
 /// How a drain went.
@@ -89,14 +100,30 @@ impl Running {
         Stats(Arc::clone(&self.shared))
     }
 
+    /// A handle by which others can wait for the quiet period of a drain with these settings; see
+    /// [`Running::drain`], which has to be given the same.
+    #[must_use]
+    pub fn drain_hook(&self, quiet: Duration, limit: Option<Duration>) -> DrainHook {
+        DrainHook {
+            shared: Arc::clone(&self.shared),
+            period: QuietPeriod { quiet, limit },
+        }
+    }
+
     /// Comes to rest: serves until no request has come for `quiet`, at most `limit` long; then closes the data
     /// port, lets what is in flight finish for at most `limit`, and cuts the rest. `None` is no limit.
     ///
+    /// A drain that somebody waits for with [`DrainHook::wait`] goes on as this one. The order is fixed: the quiet
+    /// period, the data ports, what is in flight, whatever protocol it speaks.
+    ///
     /// Clients are told from the beginning: HTTP/1 by `Connection: close` on every answer, HTTP/2 by GOAWAY.
     pub async fn drain(mut self, quiet: Duration, limit: Option<Duration>) -> DrainOutcome {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        let clock = self.shared.clock;
+        // Before they are told, so that whoever hears of it is right.
+        let since = self.shared.quiet.begin_to_end(clock);
         self.tell(Farewell::Drain);
-        self.quiet_period(quiet, limit).await;
+        let period = QuietPeriod { quiet, limit };
+        self.shared.quiet.end(clock, since, period).await;
         for stop in std::mem::take(&mut self.stop_accepting) {
             let (ended, end) = oneshot::channel();
             // Accepting has ended by itself if nobody listens. Otherwise what is in the backlog is counted as
@@ -116,20 +143,6 @@ impl Running {
             let _ended = end.await;
         }
         DrainOutcome { cut }
-    }
-
-    async fn quiet_period(&self, quiet: Duration, limit: Option<Duration>) {
-        let began = self.shared.clock.now();
-        let latest = limit.map_or(Tick::MAX, |limit| began.saturating_add(limit.max(quiet)));
-        loop {
-            let last =
-                Tick::from_nanos(self.shared.last_arrival.load(Ordering::Relaxed)).max(began);
-            let until = last.saturating_add(quiet).min(latest);
-            if until <= self.shared.clock.now() {
-                return;
-            }
-            tokio::time::sleep_until(self.shared.clock.instant(until)).await;
-        }
     }
 
     async fn finish_within(&self, limit: Duration) {
@@ -153,6 +166,25 @@ impl Running {
             // A worker that has ended has no connections.
             let _ended = worker.send(Command::Bid(farewell));
         }
+    }
+}
+
+impl DrainHook {
+    /// Begins a drain or joins one, and waits until no request has come for the quiet period. From now on probes are
+    /// told that no more requests should come; those that come are served.
+    ///
+    /// If [`Running::drain`] is not called within a second, the drain is taken back: all who wait return, and probes
+    /// are answered as before. So a container that restarts by itself, and asks as one does that is shut down, neither
+    /// waits nor takes its pod out of service. It is taken back as well when the last future of this is dropped. Once
+    /// the quiet period is over, this returns at once.
+    pub async fn wait(&self) {
+        self.shared.quiet.ask(self.shared.clock, self.period).await;
+    }
+
+    /// Whether probes are told that no more requests should come.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.quiet.is_draining()
     }
 }
 

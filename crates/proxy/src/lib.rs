@@ -82,7 +82,7 @@ mod worker;
 
 pub use clock::MonotonicClock;
 pub use config::{ConfigError, GatewayConfig, SidecarConfig, SidecarOptions, TimeLimits, TlsPort};
-pub use drain::{DrainOutcome, Running, Stats};
+pub use drain::{DrainHook, DrainOutcome, Running, Stats};
 pub use gateway::{
     HostPattern, NoRetry, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, RefusalStatus, RetryReason, Route,
     RouteError, Routes, Service, ServiceSettings, ServiceView, UpstreamProtocol,

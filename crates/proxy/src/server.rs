@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use plimsoll_meter::ConcurrencyMeter;
@@ -13,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::MonotonicClock;
 use crate::config::{ConfigError, GatewayConfig, SidecarConfig};
-use crate::drain::Running;
+use crate::drain::{Quiet, Running};
 use crate::gateway::Routes;
 use crate::listen::{Accepted, BindError, Port, StopAccepting, accept_until};
 use crate::load_report::LoadReports;
@@ -185,8 +184,7 @@ impl Server {
             clock,
             meter: Arc::new(ConcurrencyMeter::new(workers)),
             stats: (0..workers.get()).map(|_| WorkerStats::new()).collect(),
-            draining: AtomicBool::new(false),
-            last_arrival: AtomicU64::new(0),
+            quiet: Quiet::default(),
             role,
             reports: LoadReports::default(),
             watch: Watch::default(),

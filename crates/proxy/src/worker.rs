@@ -5,7 +5,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,6 +23,7 @@ use crate::config::{
 };
 use crate::connection::{self, ClientConnection, Farewell};
 use crate::deadline::SpareTimers;
+use crate::drain::Quiet;
 use crate::gateway::{LocalGateway, Routes};
 use crate::listen::{Accepted, Port, StopAccepting, accept_until};
 use crate::load_report::LoadReports;
@@ -47,10 +47,8 @@ pub(crate) struct Shared {
     pub(crate) clock: MonotonicClock,
     pub(crate) meter: Arc<ConcurrencyMeter>,
     pub(crate) stats: Box<[WorkerStats]>,
-    /// Clients are being told to go, and probes that no more should come.
-    pub(crate) draining: AtomicBool,
-    /// When the last request arrived, in nanoseconds; kept only while draining.
-    pub(crate) last_arrival: AtomicU64,
+    /// Whether a drain is under way.
+    pub(crate) quiet: Quiet,
     pub(crate) role: Role,
     /// What answers say of the load.
     pub(crate) reports: LoadReports,
@@ -231,18 +229,19 @@ impl Worker {
         &self.shared.stats[self.index]
     }
 
-    /// Whether clients are being told to go.
+    /// Whether probes are told that no more requests should come.
     pub(crate) fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+        self.shared.quiet.is_draining()
+    }
+
+    /// Whether clients are being told to go.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.shared.quiet.is_ending()
     }
 
     /// Keeps the quiet period from ending.
     pub(crate) fn request_arrived(&self) {
-        if self.shared.draining.load(Ordering::Relaxed) {
-            self.shared
-                .last_arrival
-                .store(self.shared.clock.now().as_nanos(), Ordering::Relaxed);
-        }
+        self.shared.quiet.request_arrived(self.shared.clock);
     }
 
     pub(crate) fn register(&self, connection: &Rc<ClientConnection>) -> usize {
@@ -326,8 +325,7 @@ mod tests {
             clock: MonotonicClock::start(),
             meter: Arc::new(ConcurrencyMeter::new(NonZeroUsize::MIN)),
             stats: Box::new([WorkerStats::new()]),
-            draining: AtomicBool::new(false),
-            last_arrival: AtomicU64::new(0),
+            quiet: Quiet::default(),
             role: Role::Sidecar {
                 app: any_port,
                 tls: None,

@@ -8,6 +8,7 @@
     reason = "in a test, a failure is a failed test, in its helpers too"
 )]
 
+mod drain;
 mod harness;
 mod headers;
 mod probes;
