@@ -174,6 +174,12 @@ impl Balancer {
         }
     }
 
+    /// Whether nothing can get a request: there are no endpoints, or all are draining. O(endpoints).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.current.load().is_empty()
+    }
+
     /// How many requests wait in the queue. Takes the lock of the queue, and nothing else.
     #[must_use]
     pub fn waiting(&self) -> usize {

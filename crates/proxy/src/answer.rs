@@ -101,7 +101,7 @@ pub(crate) async fn switch_protocols(
     mut exchange: Exchange,
     mut deadlines: Deadlines,
 ) -> Response<ResponseBody> {
-    deadlines.response_started();
+    deadlines.upgraded();
     exchange.rest_follows();
     exchange.answers_with(response.status());
     let (mut head, _) = response.into_parts();

@@ -49,12 +49,23 @@ pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 250;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeLimits {
     /// From arrival to the end of the answer, waiting in the queue included. Holds for an upgraded connection
-    /// (WebSocket) too.
+    /// (WebSocket) too, unless `upgraded` says otherwise.
     pub total: Option<Duration>,
     /// From arrival to the head of the answer.
     pub response_start: Option<Duration>,
     /// The longest silence: since arrival or the last part of the answer; of an upgraded connection, since
     /// the last byte in either direction.
+    pub idle: Option<Duration>,
+    /// What holds for an upgraded connection in place of `total` and `idle`; `None` is that they do.
+    pub upgraded: Option<UpgradedLimits>,
+}
+
+/// Time limits of an upgraded connection. `None` is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpgradedLimits {
+    /// From the arrival of the request that asked for it to its end.
+    pub total: Option<Duration>,
+    /// The longest silence in both directions.
     pub idle: Option<Duration>,
 }
 

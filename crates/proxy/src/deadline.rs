@@ -96,6 +96,17 @@ impl Deadlines {
         self.touch();
     }
 
+    /// The connection is an upgraded one from now on.
+    pub(crate) fn upgraded(&mut self) {
+        if let Some(limits) = self.limits.upgraded {
+            self.limits.total = limits.total;
+            self.limits.idle = limits.idle;
+            // It may be set to a limit that does not hold any more.
+            self.timer = None;
+        }
+        self.response_started();
+    }
+
     /// Something has moved: the idle limit starts anew.
     pub(crate) fn touch(&mut self) {
         if self.limits.idle.is_some() {
@@ -181,6 +192,7 @@ impl Drop for Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UpgradedLimits;
 
     fn limits(total: u64, start: u64, idle: u64) -> TimeLimits {
         let ms = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
@@ -188,6 +200,7 @@ mod tests {
             total: ms(total),
             response_start: ms(start),
             idle: ms(idle),
+            upgraded: None,
         }
     }
 
@@ -225,6 +238,32 @@ mod tests {
         let (limit, fired) = fires(&mut deadlines).await;
         assert_eq!(limit, Limit::Idle);
         assert!((800..=801).contains(&fired), "{fired}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upgraded_connection_may_have_limits_of_its_own() {
+        for (set, expected) in [
+            (limits(0, 0, 700), Some((Limit::Idle, 700))),
+            (limits(900, 0, 0), Some((Limit::Total, 900))),
+            (limits(0, 0, 0), None),
+        ] {
+            let mut deadlines = start(TimeLimits {
+                upgraded: Some(UpgradedLimits {
+                    total: set.total,
+                    idle: set.idle,
+                }),
+                ..limits(300, 200, 100)
+            });
+            // Its timer is set already.
+            let cx = &mut Context::from_waker(std::task::Waker::noop());
+            assert!(deadlines.poll(cx).is_pending());
+            deadlines.upgraded();
+            let wait = tokio::time::timeout(Duration::from_secs(60), fires(&mut deadlines)).await;
+            let limit = wait
+                .ok()
+                .map(|(limit, at)| (limit, at.next_multiple_of(2) / 100 * 100));
+            assert_eq!(limit, expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 use plimsoll_balance::{self as balance, Endpoint};
@@ -51,6 +52,8 @@ pub(crate) struct Exchange {
     began: Tick,
     /// When the request could run: `began`, unless it waited in the queue.
     running_since: Option<Tick>,
+    /// Whether it has waited for its endpoint to be started.
+    cold: bool,
     hold: Hold,
     /// `None` if it has no body.
     body: Option<Rc<BodyLink>>,
@@ -80,6 +83,7 @@ impl Exchange {
             source,
             began,
             running_since: None,
+            cold: false,
             hold: Hold::Nothing,
             body: None,
             outcome: None,
@@ -131,6 +135,23 @@ impl Exchange {
     pub(crate) fn run(&mut self, hold: Hold, since: Tick) {
         self.hold = hold;
         self.running_since = Some(since);
+    }
+
+    /// It has waited for its endpoint to be started. Returns for how long.
+    pub(crate) fn ran_cold(&mut self) -> Duration {
+        self.cold = true;
+        self.waited()
+    }
+
+    /// How long it has waited for its endpoint to be started; `None` if it has not.
+    pub(crate) fn cold_start(&self) -> Option<Duration> {
+        self.cold.then(|| self.waited())
+    }
+
+    /// How long it was in the queue.
+    fn waited(&self) -> Duration {
+        let since = self.running_since.unwrap_or(self.began);
+        since.saturating_duration_since(self.began)
     }
 
     /// It has been given to another endpoint; what held it before is over.

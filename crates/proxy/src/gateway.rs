@@ -1,6 +1,7 @@
 //! The life of a request in the gateway, from top to bottom.
 
 mod again;
+mod demand;
 mod local;
 pub(crate) mod reports;
 mod routes;
@@ -9,10 +10,13 @@ mod translate;
 mod verdict;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use plimsoll_balance::{EndpointId, Entry, Pick, PickError, QueueError, Waiting};
@@ -29,12 +33,19 @@ use crate::gateway::again::{ATTEMPTS_MAX, Copy};
 use crate::headers::{self, Survey};
 use crate::refusal::{Refusal, Shortage};
 
+pub use demand::{Demand, Unavailable, WakeOn};
 pub(crate) use local::{LocalGateway, LocalService};
 pub use routes::{HostPattern, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, Route, RouteError, Routes};
 pub use service::{
     NoRetry, RefusalStatus, RetryReason, Service, ServiceSettings, ServiceView, UpstreamProtocol,
 };
 pub(crate) use verdict::{Picked, outcome_of_error};
+
+/// How long a browser waits for an instance to start before it is shown a page.
+const PAGE_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long a request whose instance has died waits before it asks for another one.
+const LOSS_NOTICE_TIME: Duration = Duration::from_millis(25);
 
 /// Carries one request: route, measure, choose an endpoint, forward, answer.
 ///
@@ -82,6 +93,7 @@ pub(crate) fn carry(
             Err(refusal) => Err(refusal),
         };
         let connection = Rc::clone(exchange.connection());
+        let cold_start = exchange.cold_start();
         let mut response = match answered {
             Ok((response, carrier)) if answer::switches(&response) => {
                 Box::pin(answer::switch_protocols(
@@ -94,6 +106,9 @@ pub(crate) fn carry(
             }
             Err(refusal) => answer::refuse(refusal, grpc, exchange),
         };
+        if let Some(waited) = cold_start {
+            demand::tell_cold_start(response.headers_mut(), waited);
+        }
         answer::say_goodbye(&connection, &mut response);
         Ok(response)
     }
@@ -137,10 +152,20 @@ impl Errand<'_> {
         balancer.retry_budget().deposit(began);
         let entry = balancer.enter(began, self.bytes);
         let (pick, since) = match entry.map_err(|cause| self.no_endpoint(&cause))? {
-            Entry::Running(pick) => (pick, began),
+            Entry::Running(pick) => {
+                if let Some(demand) = &self.service.settings().demand {
+                    demand.arrived();
+                }
+                (pick, began)
+            }
             Entry::Waiting(place) => self.wait(exchange, outgoing, place).await?,
         };
+        // Only who has waited can have waited for it to come.
+        let is_cold = since != began && pick.endpoint().joined_at() > began;
         exchange.run(Hold::Pick(Picked::new(pick)), since);
+        if let Some(demand) = self.demand().filter(|_| is_cold) {
+            demand.has_waited(exchange.ran_cold());
+        }
         let copy = outgoing.as_ref().and_then(Copy::of);
         let mut came = self.attempt(exchange, outgoing, since).await;
         if again::reason(&came, outgoing.is_some(), copy.as_ref()).is_some() {
@@ -166,10 +191,18 @@ impl Errand<'_> {
         place: Waiting,
     ) -> Result<(Pick, Tick), Refusal> {
         let connection = exchange.connection();
+        if let Some(demand) = self.demand() {
+            demand.waits();
+        }
         let has_body = outgoing
             .as_ref()
             .is_some_and(|request| !request.body().is_empty());
-        let pick = if has_body && !connection.is_http2() {
+        let page = (self.service.settings().waiting_page.as_ref())
+            .filter(|_| outgoing.as_ref().is_some_and(demand::wants_page))
+            .filter(|_| self.service.balancer().is_empty());
+        let pick = if let Some(page) = page {
+            Box::pin(self.wait_or_show(exchange, place, page)).await?
+        } else if has_body && !connection.is_http2() {
             Box::pin(connection.unless_peer_closed(place)).await
         } else {
             place.await
@@ -178,6 +211,28 @@ impl Errand<'_> {
         let now = connection.worker().shared.clock.now();
         pick.begin_at(now);
         Ok((pick, now))
+    }
+
+    /// Waits for an instance that will be there soon; else the browser is shown a page, and asks again.
+    async fn wait_or_show(
+        self,
+        exchange: &Exchange,
+        place: Waiting,
+        page: &Bytes,
+    ) -> Result<Result<Pick, QueueError>, Refusal> {
+        if let Ok(picked) = tokio::time::timeout(PAGE_PATIENCE, place).await {
+            return Ok(picked);
+        }
+        if let Some(demand) = self.demand() {
+            demand.gives_page(exchange.connection().worker().shared.clock.now());
+        }
+        let service = self.service.service().name();
+        Err(Refusal::starting(service, page.clone()))
+    }
+
+    /// Who is told of requests that wait, if somebody is.
+    fn demand(&self) -> Option<&Demand> {
+        self.service.settings().demand.as_deref()
     }
 
     /// Sends the request to the endpoint that has been picked.
@@ -278,10 +333,15 @@ impl Errand<'_> {
         let picked = match balancer.try_pick(now, tried) {
             Ok(pick) => Some(pick),
             Err(PickError::NoSlot) if may_wait => None,
+            Err(_) if may_wait && self.demand().is_some() => None,
             Err(_) => return Err(NoRetry::NoEndpoint),
         };
         if !budget.try_withdraw(now) {
             return Err(NoRetry::Budget);
+        }
+        if picked.is_none() && self.demand().is_some() {
+            // An instance that has died is about to be noticed, and another one started.
+            tokio::time::sleep(LOSS_NOTICE_TIME).await;
         }
         match picked {
             Some(pick) => Ok((pick, now)),
@@ -299,15 +359,25 @@ impl Errand<'_> {
     /// There is no endpoint, or no room in the queue.
     fn no_endpoint(self, cause: &PickError) -> Refusal {
         match cause {
-            PickError::NoEndpoints | PickError::AllDraining => {
-                Refusal::no_endpoint(self.service.service().name(), cause)
-            }
+            PickError::NoEndpoints | PickError::AllDraining => self.nobody(cause),
             _ => Refusal::no_room(self.service.settings().refusal, Shortage::QueueFull, cause),
+        }
+    }
+
+    /// There is no endpoint, and why, if that is known.
+    fn nobody(self, cause: &dyn Error) -> Refusal {
+        let service = self.service.service().name();
+        match self.demand().and_then(Demand::unavailable) {
+            Some(why) => Refusal::unavailable(service, &why),
+            None => Refusal::no_endpoint(service, cause),
         }
     }
 
     /// The wait was for nothing.
     fn no_room(self, cause: &QueueError) -> Refusal {
+        if *cause == QueueError::NoEndpoints {
+            return self.nobody(cause);
+        }
         Refusal::no_room(
             self.service.settings().refusal,
             Shortage::QueueTimeout,

@@ -81,11 +81,14 @@ mod waker;
 mod worker;
 
 pub use clock::MonotonicClock;
-pub use config::{ConfigError, GatewayConfig, SidecarConfig, SidecarOptions, TimeLimits, TlsPort};
+pub use config::{
+    ConfigError, GatewayConfig, SidecarConfig, SidecarOptions, TimeLimits, TlsPort, UpgradedLimits,
+};
 pub use drain::{DrainHook, DrainOutcome, Running, Stats};
 pub use gateway::{
-    HostPattern, NoRetry, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, RefusalStatus, RetryReason, Route,
-    RouteError, Routes, Service, ServiceSettings, ServiceView, UpstreamProtocol,
+    Demand, HostPattern, NoRetry, PATH_PREFIX_BYTES_MAX, ROUTES_MAX, RefusalStatus, RetryReason,
+    Route, RouteError, Routes, Service, ServiceSettings, ServiceView, Unavailable,
+    UpstreamProtocol, WakeOn,
 };
 pub use knative::{IpRange, IpRangeError, Knative, ProbeSources, Readiness, ReadinessFuture};
 pub use listen::BindError;

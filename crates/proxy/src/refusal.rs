@@ -7,12 +7,15 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use plimsoll_balance::QueueError;
 use plimsoll_wire::{Answer, ProxyError, ProxyStatus};
 
 use crate::body::ResponseBody;
-use crate::gateway::RefusalStatus;
+use crate::gateway::{RefusalStatus, Unavailable};
 
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -40,6 +43,17 @@ pub(crate) struct Refusal {
     pub(crate) text: Cow<'static, str>,
     /// More for `Proxy-Status` and the log than the client's body says.
     pub(crate) details: Cow<'static, str>,
+    /// What is said only where instances are started on demand.
+    pub(crate) coming: Option<Coming>,
+}
+
+/// Of an instance that is not there and may come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Coming {
+    /// How soon the client may try again, in seconds.
+    pub(crate) retry_after: u64,
+    /// The body, HTML, for a browser.
+    pub(crate) page: Option<Bytes>,
 }
 
 /// What there was too little of.
@@ -60,6 +74,7 @@ impl Refusal {
             error: ProxyError::ConnectionLimitReached,
             text: Cow::Borrowed("pending request queue full\n"),
             details: Cow::Borrowed("pending request queue full"),
+            coming: None,
         }
     }
 
@@ -77,6 +92,7 @@ impl Refusal {
             error: ProxyError::ConnectionLimitReached,
             text: Cow::Owned(format!("{cause}\n")),
             details: Cow::Owned(cause.to_string()),
+            coming: None,
         }
     }
 
@@ -89,6 +105,36 @@ impl Refusal {
             error: ProxyError::DestinationUnavailable,
             text: Cow::Owned(format!("{cause}\n")),
             details: Cow::Owned(cause),
+            coming: None,
+        }
+    }
+
+    /// An instance could not be started, and until another attempt nobody waits for one.
+    pub(crate) fn unavailable(service: &str, why: &Unavailable) -> Self {
+        let cause = format!("service {service}: {}", why.reason);
+        Self {
+            text: Cow::Owned(format!("{cause}\n")),
+            details: Cow::Owned(cause),
+            coming: Some(Coming {
+                // Rounded up: whoever comes too early is refused again.
+                retry_after: why.retry_after.as_millis().div_ceil(1_000).max(1) as u64,
+                page: None,
+            }),
+            ..Self::no_endpoint(service, &QueueError::NoEndpoints)
+        }
+    }
+
+    /// A browser is shown a page while an instance starts.
+    pub(crate) fn starting(service: &str, page: Bytes) -> Self {
+        let cause = format!("service {service} is starting");
+        Self {
+            text: Cow::Owned(format!("{cause}\n")),
+            details: Cow::Owned(cause),
+            coming: Some(Coming {
+                retry_after: u64::from(RETRY_AFTER_SECONDS),
+                page: Some(page),
+            }),
+            ..Self::no_endpoint(service, &QueueError::NoEndpoints)
         }
     }
 
@@ -100,6 +146,7 @@ impl Refusal {
             error: ProxyError::DestinationNotFound,
             text: Cow::Borrowed("no route for this host and path\n"),
             details: Cow::Borrowed("no route for this host and path"),
+            coming: None,
         }
     }
 
@@ -111,6 +158,7 @@ impl Refusal {
             error: ProxyError::HttpResponseTimeout,
             text: Cow::Borrowed("request timeout"),
             details: Cow::Borrowed(limit),
+            coming: None,
         }
     }
 
@@ -122,6 +170,7 @@ impl Refusal {
             error,
             text: Cow::Owned(format!("{cause}\n")),
             details: Cow::Owned(cause),
+            coming: None,
         }
     }
 
@@ -133,6 +182,7 @@ impl Refusal {
             error: ProxyError::HttpRequestError,
             text: Cow::Owned(format!("{cause}\n")),
             details: Cow::Borrowed(cause),
+            coming: None,
         }
     }
 
@@ -160,22 +210,34 @@ impl Refusal {
         if grpc {
             return self.into_grpc_response(proxy_status);
         }
-        let text = match self.text {
-            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
-            Cow::Owned(text) => Bytes::from(text),
+        let retry_after = match &self.coming {
+            Some(coming) => coming.retry_after,
+            None => u64::from(RETRY_AFTER_SECONDS),
+        };
+        let page = self.coming.and_then(|coming| coming.page);
+        let is_page = page.is_some();
+        let content_type = if is_page {
+            "text/html; charset=utf-8"
+        } else {
+            "text/plain; charset=utf-8"
+        };
+        let text = match (page, self.text) {
+            (Some(page), _) => page,
+            (None, Cow::Borrowed(text)) => Bytes::from_static(text.as_bytes()),
+            (None, Cow::Owned(text)) => Bytes::from(text),
         };
         let mut response = Response::new(ResponseBody::local(text.clone()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if is_page {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
         headers.insert(PROXY_STATUS, proxy_status);
         if Self::is_for_now(self.status) {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after));
         }
         if self.answer == Answer::InvalidRequest {
             // What follows on this connection cannot be trusted to be a request.

@@ -318,6 +318,7 @@ impl GatewayArgs {
                     .map_or(Some(crate::gateway::plan::TIMEOUT_DEFAULT), on),
                 response_start: self.times.response_start_timeout.and_then(on),
                 idle: self.times.idle_timeout.and_then(on),
+                upgraded: None,
             },
             per_try_timeout: self.times.per_try_timeout.and_then(on),
             protocol: self.spread.upstream_protocol.unwrap_or_default(),

@@ -209,6 +209,7 @@ impl SidecarArgs {
             total: limit("--timeout", &self.timeout)?,
             response_start: limit("--response-start-timeout", &self.response_start_timeout)?,
             idle: limit("--idle-timeout", &self.idle_timeout)?,
+            upgraded: None,
         };
         let proxy = SidecarConfig {
             app: self.app,

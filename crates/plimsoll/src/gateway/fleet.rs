@@ -279,5 +279,7 @@ fn settings(plan: &ServicePlan, tls: Option<&UpstreamTls>) -> ServiceSettings {
             429 => RefusalStatus::TooManyRequests,
             _ => RefusalStatus::ServiceUnavailable,
         },
+        demand: None,
+        waiting_page: None,
     }
 }

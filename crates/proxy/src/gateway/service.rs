@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use plimsoll_balance::Balancer;
 use plimsoll_meter::ConcurrencyMeter;
 use plimsoll_wire::orca::ReportError;
 
 use crate::config::TimeLimits;
+use crate::gateway::demand::Demand;
 use crate::stats::{StatsView, WorkerStats};
 use crate::tls::ClientTls;
 
@@ -53,6 +55,11 @@ pub struct ServiceSettings {
     pub per_try_timeout: Option<Duration>,
     /// The status of the answer when there is no room.
     pub refusal: RefusalStatus,
+    /// Who is told of requests that wait, where instances are started on demand. The service's balancer is then to
+    /// have [`WhenEmpty::Wait`](plimsoll_balance::WhenEmpty::Wait).
+    pub demand: Option<Arc<Demand>>,
+    /// A page, HTML, for browsers that would wait for an instance to start. It has to ask again by itself.
+    pub waiting_page: Option<Bytes>,
 }
 
 /// See the module documentation. Shared by all workers.

@@ -8,6 +8,7 @@
 mod harness;
 mod http2;
 mod lifecycle;
+mod on_demand;
 mod protocols;
 mod queue;
 mod retries;

@@ -154,6 +154,7 @@ fn read_limits(section: &Section<'_>) -> TimeLimits {
         },
         response_start: limit(section, "response-start-timeout"),
         idle: limit(section, "idle-timeout"),
+        upgraded: None,
     }
 }
 
