@@ -1,7 +1,7 @@
 //! `plimsoll gateway`: the parts, put together.
 //!
-//! What is asked for is a [`plan::Plan`]: from flags, or from a file ([`config`]). The [`fleet`] is the services of
-//! the plan at work. Their endpoints are put together in [`endpoints`] from what the plan, files ([`watch`],
+//! What is asked for is a [`plan::Plan`]: from flags, or from a file ([`config`]). Those of the plan that
+//! are at work are [`services`]. Their endpoints are put together in [`endpoints`] from what the plan, files ([`watch`],
 //! [`reload`]), the resolver ([`dns`], [`resolvers`]) and the API ([`api`]) say, and [`health`] finds out which are
 //! well. Everything here is on the main thread; the workers of the data path see the outcome only.
 
@@ -13,7 +13,6 @@ mod dns;
 mod ejections;
 mod endpoints;
 pub(crate) mod files;
-mod fleet;
 mod health;
 mod inputs;
 pub(crate) mod plan;
@@ -21,6 +20,7 @@ mod probe;
 mod reload;
 mod resolvers;
 mod sample;
+mod services;
 mod show;
 mod status;
 mod tasks;
@@ -37,11 +37,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::admin::Desk;
-use self::fleet::Fleet;
 use self::inputs::Inputs;
 pub(crate) use self::inputs::Origin;
 use self::plan::{Plan, ProcessPlan};
 use self::reload::Reloader;
+use self::services::Services;
 use self::status::Status;
 use self::watch::Watch;
 use crate::admin::Ready;
@@ -82,10 +82,10 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     let process = inputs.plan.process.clone();
     let admin = bind_admin(process.admin).await?;
     let clock = MonotonicClock::start();
-    let fleet = Arc::new(Fleet::new(clock, process.workers, random_seed()));
+    let services = Arc::new(Services::new(clock, process.workers, random_seed()));
     let tls = inputs.identity.as_ref().map(ServerTls::new).transpose()?;
     let tls = tls.map(Arc::new);
-    let routes = fleet.take_over(&mut inputs)?;
+    let routes = services.take_over(&mut inputs)?;
     let config = GatewayConfig {
         listen: process.listen,
         workers: process.workers,
@@ -97,13 +97,13 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let (data_address, admin_address) = (gateway.local_addr()?, admin.local_addr()?);
-    fleet.first_answers().await;
+    services.first_answers().await;
     let handle = gateway.routes();
     let running = gateway.start().context("cannot start the workers")?;
 
     let status = Arc::new(Status::begin());
     let desk = Desk {
-        fleet: Arc::clone(&fleet),
+        services: Arc::clone(&services),
         status: Arc::clone(&status),
         stats: running.stats(),
         has_tls: tls.is_some(),
@@ -116,13 +116,13 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     let reloader = Reloader {
         origin,
         plan,
-        fleet: Arc::clone(&fleet),
+        services: Arc::clone(&services),
         routes: handle,
         tls,
         status,
         watch,
     };
-    tokio::spawn(fleet.keep_advancing());
+    tokio::spawn(services.keep_advancing());
     tokio::spawn(reloader.keep_reloading(hangups));
     tokio::spawn(admin::serve(admin, desk.clone()));
     tokio::spawn(memory::give_back_after_bursts(running.stats()));

@@ -15,15 +15,15 @@ use plimsoll_proxy::Stats;
 use tokio::net::TcpListener;
 
 use super::api::{self, Refusal};
-use super::fleet::Fleet;
 use super::sample;
+use super::services::Services;
 use super::status::Status;
 use crate::admin::{self, Ready};
 
 /// Everything the admin port reads.
 #[derive(Debug, Clone)]
 pub(crate) struct Desk {
-    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) services: Arc<Services>,
     pub(crate) status: Arc<Status>,
     pub(crate) stats: Stats,
     /// Whether clients come over TLS.
@@ -38,7 +38,7 @@ const DRAIN_LIMIT_DEFAULT: Duration = Duration::from_secs(300);
 impl Desk {
     /// How long a drain may take: as long as any request may.
     pub(crate) fn drain_limit(&self) -> Duration {
-        let members = self.fleet.members();
+        let members = self.services.members();
         let limits = members
             .iter()
             .map(|member| member.plan.limits.total.unwrap_or(DRAIN_LIMIT_DEFAULT));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::Desk;
 use super::endpoints::NoSuchEndpoint;
-use super::fleet::Member;
+use super::services::Member;
 use super::show;
 use super::upstream;
 
@@ -105,9 +105,9 @@ async fn endpoints(
 ) -> Result<Response, Refusal> {
     let members = match wanted_service(query.as_deref())? {
         Some(name) => vec![member(&desk, name)?],
-        None => desk.fleet.members().to_vec(),
+        None => desk.services.members().to_vec(),
     };
-    let now = desk.fleet.clock();
+    let now = desk.services.clock();
     let shown = members
         .iter()
         .flat_map(|member| show::endpoints(member, now));
@@ -131,8 +131,8 @@ fn wanted_service(query: Option<&str>) -> Result<Option<&str>, Refusal> {
 }
 
 async fn services(State(desk): State<Desk>) -> Response {
-    let now = desk.fleet.clock();
-    let members = desk.fleet.members();
+    let now = desk.services.clock();
+    let members = desk.services.members();
     let shown: Vec<_> = members
         .iter()
         .map(|member| show::service(member, now))
@@ -209,7 +209,7 @@ fn weigh(
 
 /// The endpoint as it is now.
 fn changed(desk: &Desk, member: &Member, address: &str) -> Result<Response, Refusal> {
-    let mut shown = show::endpoints(member, desk.fleet.clock()).into_iter();
+    let mut shown = show::endpoints(member, desk.services.clock()).into_iter();
     let found = shown.find(|shown| shown.address.as_ref() == address);
     found
         .map(|shown| json(&shown))
@@ -217,8 +217,8 @@ fn changed(desk: &Desk, member: &Member, address: &str) -> Result<Response, Refu
 }
 
 fn member(desk: &Desk, name: &str) -> Result<Arc<Member>, Refusal> {
-    desk.fleet.member(name).ok_or_else(|| {
-        let members = desk.fleet.members();
+    desk.services.member(name).ok_or_else(|| {
+        let members = desk.services.members();
         let names = members.iter().map(|member| member.plan.name.as_str());
         Refusal::new(
             StatusCode::NOT_FOUND,

@@ -11,9 +11,9 @@ use plimsoll_meter::Clock;
 use plimsoll_proxy::MonotonicClock;
 
 use super::endpoints::Endpoints;
-use super::fleet::Member;
 use super::health::{self, Checked};
 use super::probe::Probe;
+use super::services::Member;
 use super::tasks::Task;
 
 /// The checks of a service. They end when this is dropped.

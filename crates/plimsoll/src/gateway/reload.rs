@@ -11,9 +11,9 @@ use plimsoll_proxy::{RoutesHandle, ServerTls};
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use super::fleet::Fleet;
 use super::inputs::{Inputs, Origin};
 use super::plan::Plan;
+use super::services::Services;
 use super::status::Status;
 use super::watch::{self, LOOK_PERIOD, Watch};
 
@@ -23,7 +23,7 @@ pub(crate) struct Reloader {
     pub(crate) origin: Origin,
     /// The plan in use.
     pub(crate) plan: Plan,
-    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) services: Arc<Services>,
     pub(crate) routes: RoutesHandle,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) status: Arc<Status>,
@@ -78,13 +78,13 @@ impl Reloader {
         let Ok(read) = read.await else { return };
         match (read, whole) {
             (Ok(inputs), true) => self.take_over(inputs),
-            (Ok(mut inputs), false) => self.fleet.take_lists(&mut inputs),
+            (Ok(mut inputs), false) => self.services.take_lists(&mut inputs),
             (Err(problems), _) => self.refuse(problems),
         }
     }
 
     fn take_over(&mut self, mut inputs: Inputs) {
-        let routes = match self.fleet.take_over(&mut inputs) {
+        let routes = match self.services.take_over(&mut inputs) {
             Ok(routes) => routes,
             Err(error) => return self.refuse(vec![format!("{error:#}")]),
         };

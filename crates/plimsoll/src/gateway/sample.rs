@@ -11,7 +11,7 @@ use plimsoll_wire::gateway::{
 use plimsoll_wire::prometheus::{ExpositionError, TextFormat};
 
 use super::admin::Desk;
-use super::fleet::Member;
+use super::services::Member;
 use crate::admin::histogram;
 
 /// What is read of one service, so that samples can borrow from it.
@@ -64,8 +64,8 @@ impl Reading {
 
 /// The metrics as text.
 pub(crate) fn render(desk: &Desk, format: TextFormat) -> Result<String, ExpositionError> {
-    let now = desk.fleet.clock().now();
-    let members = desk.fleet.members();
+    let now = desk.services.clock().now();
+    let members = desk.services.members();
     let readings: Vec<_> = members
         .iter()
         .map(|member| Reading::of(member, now))

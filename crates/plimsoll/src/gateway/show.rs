@@ -16,7 +16,7 @@ use super::checks::Finding;
 use super::dns::{Answer, State};
 use super::endpoints::{SetByApi, SourcesView};
 use super::files::ListFault;
-use super::fleet::Member;
+use super::services::Member;
 use super::status::Refused;
 
 /// An endpoint of a service, and everything that decides what it gets.
@@ -344,7 +344,7 @@ pub(crate) fn status(desk: &Desk) -> Status {
     for setting in &loading.waiting_for_restart {
         problems.push(format!("only a restart can change {setting}"));
     }
-    for member in desk.fleet.members().iter() {
+    for member in desk.services.members().iter() {
         problems.extend(troubles(member));
     }
     Status {
@@ -354,7 +354,7 @@ pub(crate) fn status(desk: &Desk) -> Status {
         } else {
             "draining"
         },
-        uptime_seconds: desk.fleet.clock().now().as_nanos() as f64 / 1e9,
+        uptime_seconds: desk.services.clock().now().as_nanos() as f64 / 1e9,
         config: Config {
             file: desk
                 .config_file

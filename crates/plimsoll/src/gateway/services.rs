@@ -35,7 +35,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// All services.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct Services {
     clock: MonotonicClock,
     workers: std::num::NonZeroUsize,
     dice: Arc<Dice>,
@@ -57,7 +57,7 @@ pub(crate) struct Member {
     pub(crate) checks: Option<Arc<Checks>>,
 }
 
-impl Fleet {
+impl Services {
     /// No services yet.
     pub(crate) fn new(clock: MonotonicClock, workers: std::num::NonZeroUsize, seed: u64) -> Self {
         Self {
