@@ -21,25 +21,33 @@ const START_UP_PRIOR: f64 = 1.0;
 /// How much a new start-up time counts against all before it.
 const START_UP_WEIGHT: f64 = 0.3;
 
+/// A queue is to be empty after so many start-up times.
+pub(crate) const BACKLOG_STARTS: f64 = 4.0;
+
 /// Bounds of a time that is reckoned with, in seconds.
 const TIME_MIN: f64 = 0.001;
 const TIME_MAX: f64 = 3_600.0;
 
-/// Without a completion for four times as long as one should have taken, all
-/// requests are taken to be longer. With times spread as by chance (exponential)
-/// that happens once in 55 waits.
-const SILENCE_FACTOR: f64 = 4.0;
+/// Without a completion for so many times as long as a request takes, those that
+/// are running are taken for ones of another kind.
+const SILENCE_SERVICE_TIMES: f64 = 2.0;
+
+/// That cannot be told in less than such a part of a start-up time: to wait for
+/// what is running is cheaper then than to start another.
+const SILENCE_STARTS: f64 = 0.5;
 
 /// How long a service takes to answer, and to start.
 ///
 /// The time of a request is the time that requests have spent at replicas,
-/// divided by how many have ended: the estimate of most likelihood for times cut
-/// off by the end of watching, so that requests still running count as well.
+/// divided by how many there were, those that are still running included. Were
+/// they left out, the first of many that end together would be taken for very
+/// long ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Learned {
     /// Seconds that requests have spent at replicas, and how many ended.
     busy: f64,
     completions: f64,
+    running: f64,
     measured: Option<f64>,
     last_completion: Option<Tick>,
     start_up: Option<f64>,
@@ -64,6 +72,8 @@ impl Learned {
         let ended = before.saturating_sub(u64::from(load.in_system()));
         self.busy += running * elapsed;
         self.completions += ended as f64;
+        // Those that have just begun say nothing yet.
+        self.running = (f64::from(then.running) - ended as f64).max(0.0);
         if ended > 0 || then.running == 0 {
             self.last_completion = Some(now_at);
         }
@@ -97,18 +107,27 @@ impl Learned {
 
     /// How long a request takes, in seconds, with a guess if none has ended yet.
     pub(crate) fn service_time(&self) -> f64 {
-        let seen =
-            (SERVICE_TIME_PRIOR * PRIOR_WEIGHT + self.busy) / (PRIOR_WEIGHT + self.completions);
+        let requests = PRIOR_WEIGHT + self.completions + self.running;
+        let seen = (SERVICE_TIME_PRIOR * PRIOR_WEIGHT + self.busy) / requests;
         self.measured.unwrap_or(seen).clamp(TIME_MIN, TIME_MAX)
     }
 
-    /// The same, longer if no running request has ended for conspicuously long.
-    pub(crate) fn service_time_now(&self, now: Tick, running: u32) -> f64 {
-        let silence = self.last_completion.map_or(0.0, |last| {
-            now.saturating_duration_since(last).as_secs_f64()
-        });
-        let at_least = silence * f64::from(running) / SILENCE_FACTOR;
-        self.service_time().max(at_least).min(TIME_MAX)
+    /// The time until a request in the queue may count on a slot, in seconds: the
+    /// same, or much more if nothing has ended for conspicuously long.
+    pub(crate) fn service_time_now(&self, now: Tick, running: u32, start_up: f64) -> f64 {
+        let usual = self.service_time();
+        let silence = self
+            .last_completion
+            .filter(|_| running > 0)
+            .map_or(0.0, |last| {
+                now.saturating_duration_since(last).as_secs_f64()
+            });
+        let patience = (usual * SILENCE_SERVICE_TIMES).max(start_up * SILENCE_STARTS);
+        if silence > patience {
+            (silence * BACKLOG_STARTS).max(usual)
+        } else {
+            usual
+        }
     }
 
     /// How long a request takes, once one has ended.
@@ -171,10 +190,12 @@ mod tests {
         let mut learned = Learned::default();
         let first = (at(0), load(5, 5));
         learned.observe((at(0), &load(0, 0)), (first.0, &first.1));
-        assert_eq!(learned.service_time_now(at(0), 5), SERVICE_TIME_PRIOR);
-        assert_eq!(learned.service_time_now(at(8_000), 5), 10.0);
+        assert_eq!(learned.service_time(), SERVICE_TIME_PRIOR);
         learned.observe((first.0, &first.1), (at(10_000), &first.1));
-        assert_eq!(learned.service_time(), 51.0);
+        assert_eq!(learned.service_time(), 51.0 / 6.0);
+        assert_eq!(learned.service_time_now(at(10_000), 5, 60.0), 51.0 / 6.0);
+        assert_eq!(learned.service_time_now(at(40_000), 5, 60.0), 160.0);
+        assert_eq!(learned.service_time_now(at(40_000), 0, 60.0), 51.0 / 6.0);
     }
 
     #[test]

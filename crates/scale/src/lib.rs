@@ -15,6 +15,7 @@
 //!   keeps the last ones.
 //! - [`ScaleConfig`]: all that can be chosen. [`Policy::Plimsoll`] is the default;
 //!   [`Policy::Kpa`] decides as Knative does.
+//! - [`simulation`]: a service in virtual time, to see what would happen.
 //! - [`KpaEngine`], [`LinearWindow`], [`WeightedWindow`], [`MaxWindow`],
 //!   [`Reporters`]: the parts of the latter, for who has reports of his own.
 //!
@@ -82,6 +83,7 @@ mod learned;
 mod observation;
 mod policy;
 mod scaler;
+pub mod simulation;
 mod window;
 
 pub use config::{

@@ -162,8 +162,8 @@ impl Scaler {
         self.learned.replica_failed();
     }
 
-    /// How many replicas there should be. May be called at any time, and says
-    /// the same when nothing has changed.
+    /// How many replicas there should be. May be called at any time, and asks for
+    /// the same number when nothing has changed.
     pub fn decide(&mut self, now: Tick) -> Decision {
         let now = self.advance(now);
         let fresh = |(at, _): &(Tick, Load)| now.saturating_duration_since(*at) <= STALE_AFTER;

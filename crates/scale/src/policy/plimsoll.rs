@@ -34,12 +34,9 @@ use crate::config::{Metric, ScaleConfig};
 use crate::decision::Reason;
 use crate::gaps::Gaps;
 use crate::hold::Hold;
-use crate::learned::Learned;
+use crate::learned::{BACKLOG_STARTS, Learned};
 use crate::observation::{Load, Replicas};
 use crate::window::LinearWindow;
-
-/// A queue is to be empty after so many start-up times.
-const BACKLOG_STARTS: f64 = 4.0;
 
 /// Which part of a start-up time a request may have to wait before another
 /// replica is started for it.
@@ -80,6 +77,8 @@ impl Plimsoll {
 
     pub(crate) fn reconfigure(&mut self, now: Tick, config: &ScaleConfig) {
         self.window.resize(now, config.window);
+        let gaps = &self.gaps;
+        self.hold.settle(|level| keep(gaps, level, config));
     }
 
     /// Takes in what has happened since `then`.
@@ -113,7 +112,8 @@ impl Plimsoll {
     pub(crate) fn resume(&mut self, now: Tick, desired: u32, config: &ScaleConfig) {
         self.window = LinearWindow::new(config.window, SECOND);
         self.gaps.interrupt();
-        self.hold.record(now, desired);
+        let kept = keep(&self.gaps, desired, config);
+        self.hold.record(now, desired, kept);
         self.demand = 0.0;
         self.seen = false;
     }
@@ -154,16 +154,15 @@ impl Plimsoll {
             desired = useful;
             reason = Reason::Starting;
         }
-        self.hold.record(now, need.replicas);
         self.gaps.observe(now, need.replicas, config.keep_alive);
-        let gaps = &self.gaps;
-        let held = self.hold.highest(now, |level| keep(gaps, level, config));
-        if let Some((level, until)) = held
+        let kept = keep(&self.gaps, need.replicas, config);
+        self.hold.record(now, need.replicas, kept);
+        if let Some((level, until)) = self.hold.highest(now)
             && level > desired
         {
             desired = level;
             kept_until = Some(until);
-            let learned = keep_alive(gaps, level, config).max(config.scale_down_delay);
+            let learned = keep_alive(&self.gaps, level, config).max(config.scale_down_delay);
             let only_retained = level == 1 && learned < config.scale_to_zero_retention;
             reason = if only_retained {
                 Reason::Retention
@@ -197,13 +196,16 @@ impl Plimsoll {
         let fresh = self.arrivals.within(now, span(learned, config));
         let unqueued = unqueued(load, fresh);
         let total = concurrency_of_one(config);
-        let service = learned.service_time_now(now, load.running);
         let start_up = learned.start_up(now, replicas);
+        let service = learned.service_time_now(now, load.running, start_up);
 
-        let backlog = f64::from(load.in_system()) - unqueued;
+        // What runs while others wait may be backlog as well, so it counts once: as work to be
+        // done, or as slots that are taken.
+        let new = fresh.min(u64::from(load.in_system())) as f64;
         let share = (service / (BACKLOG_STARTS * start_up)).min(1.0);
+        let with_backlog = new + ((f64::from(load.in_system()) - new) * share).floor();
         let demanded = ceil(unqueued / total);
-        let mut at_once = ceil((unqueued + (backlog * share).floor()) / total);
+        let mut at_once = ceil(unqueued.max(with_backlog) / total);
         let mut reason = if at_once > demanded {
             Reason::Backlog
         } else {

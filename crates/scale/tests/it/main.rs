@@ -1,3 +1,6 @@
 //! Tests of what the crate offers, by tables and by properties.
 
+mod engine;
+mod goals;
+mod properties;
 mod windows;
