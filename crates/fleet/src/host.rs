@@ -3,17 +3,20 @@
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::command::SpecError;
+use crate::desk::{self, Desk};
 use crate::event::ReplicaId;
 use crate::keeper::{Keeper, Link};
 use crate::mark::Mark;
 use crate::memory;
 use crate::output::OutputSink;
 use crate::ports::{PORTS_DEFAULT, Ports};
+use crate::room::Rules;
 use crate::set::SetShared;
 use crate::start_error::{HostError, StartError};
 
@@ -27,6 +30,11 @@ pub struct HostConfig {
     pub ports: RangeInclusive<u16>,
     /// Replicas of all services together, at most. Default: [`REPLICAS_MAX_DEFAULT`].
     pub replicas_max: usize,
+    /// Memory of all replicas together, in bytes: none is started that would need more, and those that are idle make
+    /// room. Default: no limit.
+    pub memory_max: Option<u64>,
+    /// How long a replica stays after it was ready before it has to make room for others. Default: 10 s.
+    pub residence_min: Duration,
     /// The process that ends all replicas if this one dies without having done so. Default: none, and they stay then.
     pub keeper: Option<Keeper>,
     /// Takes the output of all replicas. Default: none; the last lines are kept all the same.
@@ -43,6 +51,7 @@ pub(crate) struct HostShared {
     pub(crate) output: Option<OutputSink>,
     pub(crate) mark: Mark,
     pub(crate) keeper: Option<Arc<Link>>,
+    pub(crate) desk: Arc<Desk>,
     /// Replicas that are not ready yet.
     pub(crate) starting: AtomicU32,
     replicas: AtomicUsize,
@@ -59,6 +68,8 @@ impl Default for HostConfig {
         Self {
             ports: PORTS_DEFAULT,
             replicas_max: REPLICAS_MAX_DEFAULT,
+            memory_max: None,
+            residence_min: Duration::from_secs(10),
             keeper: None,
             output: None,
         }
@@ -85,6 +96,14 @@ impl Host {
             return Err(SpecError::new("replicas_max", "is 0; allow one at least").into());
         }
         let seed = std::process::id();
+        if config.memory_max == Some(0) {
+            return Err(SpecError::new("memory_max", "is 0; leave it out for no limit").into());
+        }
+        SpecError::check_duration("residence_min", config.residence_min, Duration::ZERO)?;
+        let rules = Rules {
+            memory_max: config.memory_max,
+            residence_min: config.residence_min,
+        };
         let runtime = Handle::current();
         let mark = Mark::new();
         let link = |keeper| Link::new(keeper, mark.clone()).map_err(HostError::Keeper);
@@ -96,6 +115,7 @@ impl Host {
             output: config.output,
             mark,
             keeper,
+            desk: Arc::new(Desk::new(rules)),
             starting: AtomicU32::new(0),
             replicas: AtomicUsize::new(0),
             replicas_max: config.replicas_max,
@@ -103,6 +123,7 @@ impl Host {
             sets: Mutex::new(Vec::new()),
         });
         drop(runtime.spawn(memory::watch(Arc::downgrade(&shared))));
+        drop(runtime.spawn(desk::watch(Arc::downgrade(&shared))));
         Ok(Self(shared))
     }
 

@@ -16,6 +16,9 @@
 //! - [`StartError`] and [`End`]: why there is no replica, in one line for a
 //!   person, with what the process wrote last.
 //!
+//! - [`NoRoom`]: services of which only one may run at a time, and memory that is
+//!   not enough for all. Who has been idle longest is asked to leave, by an
+//!   [`EvictionWanted`](ReplicaEvent::EvictionWanted); who is busy never is.
 //! - [`Keeper`]: the process that ends all replicas if this one is killed. A
 //!   program that wants it begins its `main` with [`keep_if_asked`].
 //!
@@ -76,6 +79,7 @@
 
 mod backoff;
 mod command;
+mod desk;
 mod event;
 mod host;
 mod keeper;
@@ -87,6 +91,7 @@ mod proc_fs;
 mod process;
 mod readiness;
 mod replica;
+mod room;
 mod set;
 mod spawn;
 mod start_error;
@@ -96,6 +101,7 @@ pub use backoff::{BackOffConfig, BackOffView};
 pub use command::{
     CommandSpec, DURATION_MAX, LINES_KEPT_MAX, PORT_PLACEHOLDER, SpecError, StopSignal, WORDS_MAX,
 };
+pub use desk::WISH_TIME;
 pub use event::{End, EndCause, Observer, ReplicaEvent, ReplicaId, Usage};
 pub use host::{Host, HostConfig, REPLICAS_MAX_DEFAULT};
 pub use keeper::{KEEPER_GRACE, Keeper, keep_if_asked};
@@ -103,6 +109,7 @@ pub use mark::MARK_VARIABLE;
 pub use output::{KEPT_BYTES_MAX, LINE_BYTES_MAX, OutputLine, OutputSink, Stream};
 pub use ports::PORTS_DEFAULT;
 pub use readiness::{INTERVAL_MAX, INTERVAL_MIN, LinePattern, Readiness, STARTING_FEW};
+pub use room::{NoRoom, Obstacle, RESIDENCE_START_UPS};
 pub use set::ReplicaSet;
 pub use start_error::{HostError, StartError};
 pub use view::{Phase, ReplicaView};

@@ -17,12 +17,16 @@ use crate::output::{Output, Stream};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::readiness::{self, Readiness};
+use crate::room::{Occupant, Stay};
 use crate::set::SetShared;
 use crate::spawn::Spawned;
 use crate::view::{Phase, ReplicaView};
 
 /// How long output is waited for after the end of its process: another process may have inherited it.
 const OUTPUT_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Who was asked to leave and has not begun to is asked again after so long.
+const LEAVE_TIME: Duration = Duration::from_secs(30);
 
 /// A replica, as those see it who do not run it.
 pub(crate) struct Replica {
@@ -44,6 +48,8 @@ struct State {
     /// Bytes of memory, when it was last measured.
     memory: Option<u64>,
     asked: Option<Asked>,
+    /// When its service was asked to stop it in favour of another.
+    leaving: Option<Instant>,
 }
 
 /// Why somebody wants it to end.
@@ -74,6 +80,7 @@ impl Replica {
             ready: None,
             memory: None,
             asked: None,
+            leaving: None,
         };
         Self {
             id,
@@ -118,6 +125,31 @@ impl Replica {
             memory: state.memory,
             last_lines: self.output.last_lines(),
         }
+    }
+
+    /// As far as room goes. `expected` is what it may be expected to need.
+    pub(crate) fn occupant(&self, expected: u64, now: Instant) -> Occupant {
+        let state = *self.state.lock();
+        let asked = |at: Instant| now.saturating_duration_since(at) < LEAVE_TIME;
+        let stay = match state.ready {
+            _ if state.phase == Phase::Stopping || state.leaving.is_some_and(asked) => {
+                Stay::Leaving
+            }
+            None => Stay::Starting,
+            Some((at, _)) => Stay::Ready {
+                since: now.saturating_duration_since(at),
+                start_up: at - self.started,
+            },
+        };
+        Occupant {
+            id: self.id,
+            stay,
+            memory: state.memory.unwrap_or(0).max(expected),
+        }
+    }
+
+    pub(crate) fn make_leave(&self, now: Instant) {
+        self.state.lock().leaving = Some(now);
     }
 
     async fn asked(&self) -> Asked {

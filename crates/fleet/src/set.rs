@@ -9,11 +9,12 @@ use tokio::sync::watch;
 
 use crate::backoff::{BackOff, BackOffView};
 use crate::command::{CommandSpec, SpecError};
-use crate::event::{End, Observer, ReplicaEvent, ReplicaId};
+use crate::event::{End, Observer, ReplicaEvent, ReplicaId, Usage};
 use crate::host::{Host, HostShared};
 use crate::output::Output;
 use crate::readiness::Readiness;
 use crate::replica::{Asked, Life, Replica};
+use crate::room::{Tenant, Wish};
 use crate::spawn::spawn;
 use crate::start_error::StartError;
 use crate::view::{Phase, ReplicaView};
@@ -37,6 +38,8 @@ struct State {
     spec: Arc<CommandSpec>,
     replicas: BTreeMap<ReplicaId, Arc<Replica>>,
     back_off: BackOff,
+    /// The most memory that a replica of this command has had, in bytes.
+    memory_peak: u64,
     closed: bool,
     /// Gone when the set is closed and empty: the observer may hold the set.
     observer: Option<Arc<dyn Observer>>,
@@ -59,6 +62,7 @@ impl ReplicaSet {
             spec: Arc::new(spec),
             replicas: BTreeMap::new(),
             back_off: BackOff::default(),
+            memory_peak: 0,
             closed: false,
             observer: Some(observer),
         };
@@ -110,6 +114,7 @@ impl ReplicaSet {
         let mut state = self.0.state.lock();
         state.spec = Arc::new(spec);
         state.back_off.succeeded();
+        state.memory_peak = 0;
         Ok(())
     }
 
@@ -158,6 +163,7 @@ impl SetShared {
             Arc::clone(&state.spec)
         };
         let permit = self.host.permit()?;
+        let admission = self.host.desk.admit(self, &spec)?;
         let ports = &self.host.ports;
         let port = ports
             .take()
@@ -180,6 +186,7 @@ impl SetShared {
         let replica = Arc::new(Replica::new(id, pid, spec, output, port, started));
         let life = Life::new(Arc::clone(self), Arc::clone(&replica), spawned);
         self.insert(replica)?;
+        drop(admission);
         drop(self.host.runtime.spawn(async move {
             life.live().await;
             drop((known, permit));
@@ -226,8 +233,63 @@ impl SetShared {
         if gone {
             let count = self.state.lock().replicas.len();
             self.count.send_replace(count);
+            self.host.desk.wake();
             self.part_if_over();
         }
+    }
+
+    /// What the service wants of the machine with one replica more.
+    pub(crate) fn wish(&self, spec: &CommandSpec) -> Wish {
+        Wish {
+            name: Arc::clone(&self.name),
+            group: spec.group.as_deref().map(Arc::from),
+            memory: self.memory_expected(spec),
+        }
+    }
+
+    /// What a replica may have, so that it can have it; else the most that one has had, if one was ever measured.
+    fn memory_expected(&self, spec: &CommandSpec) -> u64 {
+        let peak = self.state.lock().memory_peak;
+        spec.memory_max.unwrap_or(peak)
+    }
+
+    /// What the service has of the machine.
+    pub(crate) fn tenant(&self, usage: Usage, now: Instant) -> Tenant {
+        let spec = Arc::clone(&self.state.lock().spec);
+        let expected = self.memory_expected(&spec);
+        let replicas = self.replicas();
+        let group = replicas
+            .first()
+            .map_or(&spec.group, |replica| &replica.spec.group);
+        Tenant {
+            name: Arc::clone(&self.name),
+            group: group.as_deref().map(Arc::from),
+            usage,
+            replicas: replicas
+                .iter()
+                .map(|replica| replica.occupant(expected, now))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let observer = self.state.lock().observer.clone();
+        observer.map_or(Usage::Unknown, |observer| observer.usage())
+    }
+
+    /// Whether the replica is one of these, and now known to be leaving.
+    pub(crate) fn make_leave(&self, id: ReplicaId, now: Instant) -> bool {
+        let replica = self.state.lock().replicas.get(&id).cloned();
+        replica.is_some_and(|replica| {
+            replica.make_leave(now);
+            true
+        })
+    }
+
+    /// Takes note of what a replica has been measured to have.
+    pub(crate) fn measured(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.memory_peak = state.memory_peak.max(bytes);
     }
 
     /// Counts a failure; how long to wait.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::backoff::BackOffView;
 use crate::command::SpecError;
 use crate::event::Rounded;
+use crate::room::NoRoom;
 
 /// Why a replica was not started.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ pub enum StartError {
     BackingOff(BackOffView),
     /// There is no room now; [`RoomFreed`](crate::ReplicaEvent::RoomFreed) will say when to try again.
     #[error("waits for room: {0}")]
-    NoRoom(String),
+    NoRoom(NoRoom),
     /// The set or the host is being shut down.
     #[error("is being shut down")]
     Closed,

@@ -1,4 +1,5 @@
 //! Replicas as real processes.
 
 mod life;
+mod room;
 mod support;

@@ -1,10 +1,10 @@
 //! A host with one service, and what is told of its replicas.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plimsoll_fleet::{
-    CommandSpec, End, Host, HostConfig, Observer, ReplicaEvent, ReplicaId, ReplicaSet,
+    CommandSpec, End, Host, HostConfig, Observer, ReplicaEvent, ReplicaId, ReplicaSet, Usage,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -25,16 +25,25 @@ port = int(sys.argv[1])
 pub(crate) struct Service {
     pub(crate) host: Host,
     pub(crate) set: ReplicaSet,
+    usage: Arc<Mutex<Usage>>,
     told: mpsc::UnboundedReceiver<ReplicaEvent>,
     lines: mpsc::UnboundedReceiver<String>,
 }
 
-struct Tell(mpsc::UnboundedSender<ReplicaEvent>);
+/// Sends events to the test, which says how much the service is used.
+struct Tell {
+    events: mpsc::UnboundedSender<ReplicaEvent>,
+    usage: Arc<Mutex<Usage>>,
+}
 
 impl Observer for Tell {
     fn event(&self, event: ReplicaEvent) {
         // The test may have seen enough.
-        drop(self.0.send(event));
+        drop(self.events.send(event));
+    }
+
+    fn usage(&self) -> Usage {
+        *self.usage.lock().expect("no panic")
     }
 }
 
@@ -50,13 +59,41 @@ impl Service {
             drop(write.send(line.text.to_owned()));
         }));
         let host = Host::new(config).expect("the settings can be");
-        let (set, told) = add(&host, "chat", spec);
+        Self::on(host, "chat", spec, lines)
+    }
+
+    /// Another service of the same host. Its output goes where that of the first goes.
+    pub(crate) fn another(&self, name: &str, spec: CommandSpec) -> Self {
+        let (_, no_lines) = mpsc::unbounded_channel();
+        Self::on(self.host.clone(), name, spec, no_lines)
+    }
+
+    fn on(
+        host: Host,
+        name: &str,
+        spec: CommandSpec,
+        lines: mpsc::UnboundedReceiver<String>,
+    ) -> Self {
+        let (events, told) = mpsc::unbounded_channel();
+        let usage = Arc::new(Mutex::new(Usage::Unknown));
+        let tell = Tell {
+            events,
+            usage: Arc::clone(&usage),
+        };
+        let set = ReplicaSet::new(&host, name, spec, Arc::new(tell));
+        let set = set.expect("the settings can be");
         Self {
             host,
             set,
+            usage,
             told,
             lines,
         }
+    }
+
+    /// What the service says of its use from now on.
+    pub(crate) fn is(&self, usage: Usage) {
+        *self.usage.lock().expect("no panic") = usage;
     }
 
     pub(crate) async fn next(&mut self) -> ReplicaEvent {
@@ -105,17 +142,6 @@ impl Service {
     pub(crate) async fn gone(&mut self, id: ReplicaId) {
         while !matches!(self.next().await, ReplicaEvent::Gone { id: of } if of == id) {}
     }
-}
-
-pub(crate) fn add(
-    host: &Host,
-    name: &str,
-    spec: CommandSpec,
-) -> (ReplicaSet, mpsc::UnboundedReceiver<ReplicaEvent>) {
-    let (tell, told) = mpsc::unbounded_channel();
-    let set = ReplicaSet::new(host, name, spec, Arc::new(Tell(tell)));
-    let set = set.expect("the settings can be");
-    (set, told)
 }
 
 /// A server; `more` is Python that runs before it listens.

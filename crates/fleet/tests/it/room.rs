@@ -1,0 +1,131 @@
+//! Services that have not room for all of them.
+
+use std::time::Duration;
+
+use plimsoll_fleet::{
+    EndCause, HostConfig, NoRoom, Obstacle, ReplicaEvent, ReplicaId, StartError, Usage,
+};
+
+use crate::support::{Service, server};
+
+const IDLE: Usage = Usage::Idle(Duration::from_secs(60));
+
+/// A program that takes so many MiB and keeps them.
+fn hog(mebibytes: u32) -> plimsoll_fleet::CommandSpec {
+    server(&format!("kept = bytearray(b'x') * ({mebibytes} << 20)"))
+}
+
+fn refused(service: &Service) -> NoRoom {
+    match service.set.start() {
+        Err(StartError::NoRoom(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Until the service is asked to stop a replica, and for whom.
+async fn asked_to_leave(service: &mut Service) -> (ReplicaId, String) {
+    loop {
+        if let ReplicaEvent::EvictionWanted { id, for_service } = service.next().await {
+            return (id, for_service.to_string());
+        }
+    }
+}
+
+async fn told_of_room(service: &mut Service) {
+    while !matches!(service.next().await, ReplicaEvent::RoomFreed) {}
+}
+
+#[tokio::test]
+async fn services_of_a_group_take_turns_and_the_busy_one_is_left_alone() {
+    let config = HostConfig {
+        residence_min: Duration::ZERO,
+        ..HostConfig::default()
+    };
+    let mut spec = server("");
+    spec.group = Some("gpu".to_owned());
+    let mut one = Service::with(config, spec.clone());
+    let mut other = one.another("other", spec);
+    let first = one.set.start().unwrap();
+    let NoRoom::Group { by, obstacle, .. } = refused(&other) else {
+        panic!("the other has the group");
+    };
+    assert_eq!(
+        (&*by, obstacle),
+        ("chat", Obstacle::Busy),
+        "whose use is not known is busy"
+    );
+    one.ready(first).await;
+    one.is(Usage::Busy);
+    assert!(matches!(
+        refused(&other),
+        NoRoom::Group {
+            obstacle: Obstacle::Busy,
+            ..
+        }
+    ));
+    one.is(IDLE);
+    let (leaving, for_whom) = asked_to_leave(&mut one).await;
+    assert_eq!((leaving, for_whom.as_str()), (first, "other"));
+    assert!(matches!(
+        refused(&other),
+        NoRoom::Group {
+            obstacle: Obstacle::Leaving,
+            ..
+        }
+    ));
+    one.set.stop(first);
+    told_of_room(&mut other).await;
+    let second = other.set.start().unwrap();
+    other.ready(second).await;
+    assert!(matches!(refused(&one), NoRoom::Group { .. }));
+    one.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_replica_with_too_much_memory_is_ended_with_the_figures() {
+    let mut spec = hog(64);
+    spec.memory_max = Some(48 << 20);
+    let mut service = Service::new(spec);
+    let id = service.set.start().unwrap();
+    let end = service.ended(id).await;
+    let EndCause::Memory { used, max } = end.cause else {
+        panic!("{end}");
+    };
+    assert!(used > 64 << 20 && max == 48 << 20, "{used}");
+    assert!(
+        end.to_string().contains("of memory, and may have 48 MiB"),
+        "{end}"
+    );
+    assert!(
+        end.retry_after > Duration::ZERO,
+        "it will need as much again"
+    );
+}
+
+#[tokio::test]
+async fn the_longest_idle_makes_room_in_memory() {
+    let config = HostConfig {
+        residence_min: Duration::ZERO,
+        memory_max: Some(200 << 20),
+        ..HostConfig::default()
+    };
+    let mut spec = hog(64);
+    spec.memory_max = Some(100 << 20);
+    let mut old = Service::with(config, spec.clone());
+    let mut new = old.another("new", spec.clone());
+    let mut third = old.another("third", spec);
+    let first = old.set.start().unwrap();
+    old.ready(first).await;
+    let second = new.set.start().unwrap();
+    new.ready(second).await;
+    new.is(Usage::Idle(Duration::from_secs(5)));
+    old.is(IDLE);
+    assert!(matches!(refused(&third), NoRoom::Memory { .. }));
+    assert_eq!(asked_to_leave(&mut old).await, (first, "third".to_owned()));
+    old.set.stop(first);
+    told_of_room(&mut third).await;
+    let id = third.set.start().unwrap();
+    third.ready(id).await;
+    assert_eq!(new.set.view().len(), 1, "one that left was enough");
+    old.host.shutdown().await;
+}
