@@ -52,6 +52,15 @@ impl Ready {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The same in a word.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.is_ready() {
+            "serving"
+        } else {
+            "draining"
+        }
+    }
+
     /// The answer to `/readyz`.
     pub(crate) fn answer(&self) -> Response {
         if self.is_ready() {

@@ -10,13 +10,13 @@
 
 mod app;
 mod backstage;
-mod chart;
-mod line;
+pub(crate) mod chart;
+pub(crate) mod line;
 mod load;
-mod numbers;
+pub(crate) mod numbers;
 mod ports;
-mod quantile;
-mod screen;
+pub(crate) mod quantile;
+pub(crate) mod screen;
 mod state;
 mod text;
 mod view;

@@ -20,6 +20,7 @@ mod probe;
 mod reload;
 mod resolvers;
 mod sample;
+mod scene;
 mod services;
 mod show;
 mod status;

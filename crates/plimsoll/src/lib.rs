@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod cpu;
+mod dashboard;
 mod demo;
 mod dice;
 mod gateway;

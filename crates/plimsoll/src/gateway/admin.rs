@@ -1,4 +1,4 @@
-//! The admin port: metrics, readiness and the API, on the main thread, apart from the workers.
+//! The admin port: metrics, readiness, the API and the dashboard, on the main thread, apart from the workers.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use super::sample;
 use super::services::Services;
 use super::status::Status;
 use crate::admin::{self, Ready};
+use crate::dashboard::Dashboard;
 
 /// Everything the admin port reads.
 #[derive(Debug, Clone)]
@@ -60,7 +61,10 @@ pub(crate) async fn serve(listener: TcpListener, desk: Desk) -> io::Result<()> {
         )
         .merge(api::router())
         .fallback(async |uri: Uri| Refusal::no_path(uri.path()))
-        .with_state(desk);
+        .with_state(desk.clone());
+    let dashboard = Dashboard::new(desk.clone(), desk.services.clock());
+    tokio::spawn(Arc::clone(&dashboard).keep_watching());
+    let router = router.merge(dashboard.router());
     axum::serve(listener, router).await
 }
 

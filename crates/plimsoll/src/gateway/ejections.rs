@@ -1,5 +1,6 @@
-//! Log lines about endpoints that are left out for failing, and let in again.
+//! Log lines about endpoints that are left out for failing, and let in again; and the last of them, for who asks.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use plimsoll_balance::{EjectionChange, EjectionEvent, EjectionEvents};
@@ -8,6 +9,9 @@ use plimsoll_meter::Tick;
 /// Lines in each [`PERIOD`]; of more, the number is told. When a whole rack goes, the first names say enough, and
 /// the API has all of them.
 const LINES_MAX: u32 = 10;
+
+/// Events that are kept for the API and the dashboard, of all services together. Of more, the oldest are forgotten.
+pub(crate) const RECENT_MAX: usize = 256;
 
 /// The time for which lines are counted.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -19,6 +23,8 @@ pub(crate) struct EjectionLog {
     since: Option<Tick>,
     lines: u32,
     suppressed: u64,
+    /// The last events, each with the name of its service, the oldest first.
+    recent: VecDeque<(String, EjectionEvent)>,
 }
 
 impl EjectionLog {
@@ -29,7 +35,17 @@ impl EjectionLog {
             if self.admit(now) {
                 line(service, &event);
             }
+            if self.recent.len() == RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((service.to_owned(), event));
         }
+    }
+
+    /// The last events of `service`, or of all services, the newest first.
+    pub(crate) fn recent(&self, service: Option<&str>) -> Vec<(String, EjectionEvent)> {
+        let wanted = |(name, _): &&(String, EjectionEvent)| service.is_none_or(|it| it == name);
+        self.recent.iter().rev().filter(wanted).cloned().collect()
     }
 
     /// Tells of what was not told, if it is time. To be called from time to time.
@@ -99,6 +115,31 @@ fn line(service: &str, event: &EjectionEvent) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_events_are_kept_the_newest_first() {
+        let mut log = EjectionLog::default();
+        for number in 0..RECENT_MAX as u64 + 10 {
+            let event = EjectionEvent {
+                address: number.to_string().into(),
+                at: Tick::from_nanos(number),
+                change: EjectionChange::Readmitted {
+                    after: Duration::ZERO,
+                },
+            };
+            let taken = EjectionEvents {
+                events: vec![event],
+                forgotten: 0,
+            };
+            let service = if number % 2 == 0 { "even" } else { "odd" };
+            log.tell(Tick::from_nanos(number), service, taken);
+        }
+        let all = log.recent(None);
+        assert_eq!(all.len(), RECENT_MAX);
+        assert_eq!(&*all[0].1.address, "265");
+        assert_eq!(log.recent(Some("even")).len(), RECENT_MAX / 2);
+        assert!(log.recent(Some("none")).is_empty());
+    }
 
     #[test]
     fn ten_lines_a_second_and_then_the_number_of_the_others() {

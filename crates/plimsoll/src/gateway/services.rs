@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use plimsoll_balance::Balancer;
+use plimsoll_balance::{Balancer, EjectionEvent};
 use plimsoll_meter::{Clock, Tick};
 use plimsoll_proxy::{
     HostPattern, MonotonicClock, RefusalStatus, Route, Routes, Service, ServiceSettings,
@@ -236,6 +236,11 @@ impl Services {
             member.balancer.advance(now);
             member.service.meter().in_flight().total > 0
         });
+    }
+
+    /// The last ejections and re-entries of `service`, or of all services, the newest first.
+    pub(crate) fn ejections(&self, service: Option<&str>) -> Vec<(String, EjectionEvent)> {
+        self.ejections.lock().recent(service)
     }
 
     /// Waits until each name has had an answer, good or bad, but not for long.

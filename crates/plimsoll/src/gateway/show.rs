@@ -333,27 +333,9 @@ pub(crate) fn status(desk: &Desk) -> Status {
             at: time(at),
             problems,
         });
-    let mut problems = Vec::new();
-    if let Some(refused) = &refused {
-        problems.push(format!(
-            "the configuration was refused at {}; the one of {} is in use",
-            refused.at,
-            time(loading.loaded_at)
-        ));
-    }
-    for setting in &loading.waiting_for_restart {
-        problems.push(format!("only a restart can change {setting}"));
-    }
-    for member in desk.services.members().iter() {
-        problems.extend(troubles(member));
-    }
     Status {
         version: env!("CARGO_PKG_VERSION"),
-        state: if desk.ready.is_ready() {
-            "serving"
-        } else {
-            "draining"
-        },
+        state: desk.ready.word(),
         uptime_seconds: desk.services.clock().now().as_nanos() as f64 / 1e9,
         config: Config {
             file: desk
@@ -366,8 +348,28 @@ pub(crate) fn status(desk: &Desk) -> Status {
             refused,
             waiting_for_restart: loading.waiting_for_restart,
         },
-        problems,
+        problems: problems(desk),
     }
+}
+
+/// What somebody should look at, in one line each.
+pub(crate) fn problems(desk: &Desk) -> Vec<String> {
+    let loading = desk.status.view();
+    let mut problems = Vec::new();
+    if let Some(refused) = &loading.refused {
+        problems.push(format!(
+            "the configuration was refused at {}; the one of {} is in use",
+            time(refused.at),
+            time(loading.loaded_at)
+        ));
+    }
+    for setting in &loading.waiting_for_restart {
+        problems.push(format!("only a restart can change {setting}"));
+    }
+    for member in desk.services.members().iter() {
+        problems.extend(troubles(member));
+    }
+    problems
 }
 
 /// What is wrong with where a service's endpoints come from.

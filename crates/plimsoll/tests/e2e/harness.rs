@@ -1,6 +1,7 @@
 //! What the tests are made of: the program, applications behind it, clients in front of it.
 
 pub(crate) mod app;
+pub(crate) mod browser;
 pub(crate) mod gateway;
 pub(crate) mod h2c;
 pub(crate) mod http1;
