@@ -41,7 +41,7 @@ impl Source for Desk {
             why: None,
             replicas: Vec::new(),
             told: self
-                .fleet
+                .services
                 .ejections(Some(name))
                 .into_iter()
                 .map(|(_, event)| told(now, &event))
