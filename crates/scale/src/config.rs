@@ -262,8 +262,8 @@ impl ScaleConfig {
         check_number(
             "panic_threshold",
             self.panic_threshold,
-            1.0..=1e9,
-            "1 or more",
+            0.01..=1e9,
+            "0.01 or more",
         )?;
         let rates = [
             ("scale_up_rate", self.scale_up_rate),
@@ -370,7 +370,7 @@ mod tests {
             ("panic_window_percentage", |c| {
                 c.panic_window_percentage = 0.9;
             }),
-            ("panic_threshold", |c| c.panic_threshold = 0.5),
+            ("panic_threshold", |c| c.panic_threshold = 0.0),
             ("scale_up_rate", |c| c.scale_up_rate = 1.0),
             ("scale_down_rate", |c| c.scale_down_rate = f64::INFINITY),
             ("max", |c| c.max = NonZeroU32::new(65_537)),

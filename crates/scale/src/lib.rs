@@ -15,6 +15,7 @@
 //!   keeps the last ones.
 //! - [`ScaleConfig`]: all that can be chosen. [`Policy::Plimsoll`] is the default;
 //!   [`Policy::Kpa`] decides as Knative does.
+//! - [`knative`]: Knative's ConfigMap and annotations, as a [`ScaleConfig`].
 //! - [`simulation`]: a service in virtual time, to see what would happen.
 //! - [`KpaEngine`], [`LinearWindow`], [`WeightedWindow`], [`MaxWindow`],
 //!   [`Reporters`]: the parts of the latter, for who has reports of his own.
@@ -78,6 +79,7 @@ mod decision;
 mod gaps;
 mod history;
 mod hold;
+pub mod knative;
 mod learned;
 
 mod observation;

@@ -2,5 +2,6 @@
 
 mod engine;
 mod goals;
+mod knative;
 mod properties;
 mod windows;
