@@ -87,7 +87,7 @@ pub(crate) async fn forward(
     now: Tick,
 ) -> Result<Answered, NoAnswer> {
     if outgoing.as_ref().map(Request::version) == Some(Version::HTTP_2) {
-        return Box::pin(over_http2(pool, outgoing)).await;
+        return Box::pin(over_http2(worker, pool, outgoing, now)).await;
     }
     let mut reused = pool.reuse(now);
     loop {
@@ -274,13 +274,16 @@ fn hold_body(request: &mut Request<RequestBody>) {
 }
 
 async fn over_http2(
+    worker: &Worker,
     pool: &Rc<Pool>,
     outgoing: &mut Option<Request<RequestBody>>,
+    now: Tick,
 ) -> Result<Answered, NoAnswer> {
     let mut is_retry = false;
+    let is_grpc = outgoing.as_ref().is_some_and(headers::is_grpc);
     loop {
-        let mut connection = pool.http2().await.map_err(unreachable)?;
-        let stream = connection.stream();
+        let mut connection = pool.http2(is_grpc).await.map_err(unreachable)?;
+        let stream = connection.stream(worker.shared.clock, now);
         match connection.send(take(outgoing)).await {
             Ok(response) => return Ok((response, Carrier::Stream { _stream: stream })),
             Err(error) => {

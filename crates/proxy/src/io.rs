@@ -8,6 +8,7 @@
 //! for every read and write.
 
 mod downstream;
+mod listening;
 mod plain;
 mod tls;
 mod upstream;
@@ -19,6 +20,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 pub(crate) use downstream::{DownstreamIo, WireObserver};
+pub(crate) use listening::Listening;
 pub(crate) use plain::PlainStream;
 pub(crate) use tls::TlsStream;
 pub(crate) use upstream::UpstreamIo;

@@ -438,3 +438,52 @@ async fn streams_beyond_what_the_application_takes_go_on_another_connection() {
         .await;
     }
 }
+
+/// An application that is silent on its first connection, as a peer that has vanished, and answers HTTP/2 on others.
+async fn vanished_and_back() -> SocketAddr {
+    let connections = Arc::new(AtomicUsize::new(0));
+    app(move |stream| {
+        let is_first = connections.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if is_first {
+                // Held open, and never read.
+                let _held = stream;
+                std::future::pending::<()>().await;
+            } else {
+                let mut streams = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = streams.accept().await {
+                    respond
+                        .send_response(http::Response::new(()), true)
+                        .unwrap();
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_time_limit_that_passes_in_silence_is_the_end_of_its_http2_connection() {
+    let (_running, address) = start(&with_total_limit(vanished_and_back().await, 1_000));
+    let (mut client, connection) = h2::client::handshake(connect(address).await).await.unwrap();
+    tokio::spawn(connection);
+    for expected in [504, 200] {
+        let request = http::Request::get("http://a/").body(()).unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        assert_eq!(soon("answer", response).await.unwrap().status(), expected);
+    }
+}
+
+/// The same, when it is the client who does not want to wait any longer.
+#[tokio::test]
+async fn a_client_that_gives_up_in_silence_saves_the_next_one_from_that_connection() {
+    let (_running, address) = start(&config(vanished_and_back().await));
+    let (mut client, connection) = h2::client::handshake(connect(address).await).await.unwrap();
+    tokio::spawn(connection);
+    let request = || http::Request::get("http://a/").body(()).unwrap();
+    let (response, _) = client.send_request(request(), true).unwrap();
+    let given_up = tokio::time::timeout(Duration::from_secs(1), response).await;
+    assert!(given_up.is_err());
+    let (response, _) = client.send_request(request(), true).unwrap();
+    assert_eq!(soon("answer", response).await.unwrap().status(), 200);
+}

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use plimsoll_wire::ProxyError;
+use rustix::net::sockopt::set_tcp_user_timeout;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use crate::config::CONNECT_TIME_MAX;
@@ -54,6 +57,29 @@ pub(crate) enum Protocol {
     Http2,
 }
 
+/// How long a peer elsewhere may be silent before the kernel asks whether it is still there, and how often it asks then.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(15);
+
+/// How long it may leave unacknowledged what was sent to it, in milliseconds. The system's own limit is a quarter of
+/// an hour.
+const UNACKNOWLEDGED_MILLISECONDS_MAX: u32 = 30_000;
+
+/// Lets the kernel notice a peer that has vanished without a word, or whose connection a firewall in between has
+/// forgotten. On this host nobody can.
+fn notice_if_it_vanishes(stream: &TcpStream, app: SocketAddr) -> io::Result<()> {
+    if app.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_TIME);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+    Ok(set_tcp_user_timeout(
+        stream,
+        UNACKNOWLEDGED_MILLISECONDS_MAX,
+    )?)
+}
+
 /// A connection to `app` that sends without delay; encrypted if there is `tls`.
 pub(crate) async fn connect(
     app: SocketAddr,
@@ -64,6 +90,7 @@ pub(crate) async fn connect(
         let io = |cause| ConnectError::Io { app, cause };
         let stream = TcpStream::connect(app).await.map_err(io)?;
         stream.set_nodelay(true).map_err(io)?;
+        notice_if_it_vanishes(&stream, app).map_err(io)?;
         match tls {
             None => Ok(SharedStream::new(stream)),
             Some(tls) => {

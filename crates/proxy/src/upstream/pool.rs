@@ -124,25 +124,25 @@ impl Pool {
         })
     }
 
-    /// A live HTTP/2 connection with room for a stream, new if need be.
-    pub(crate) async fn http2(&self) -> Result<Http2, ConnectError> {
-        if let Some(connection) = self.open_http2() {
+    /// A live HTTP/2 connection with room for a stream, new if need be. Those that carry gRPC carry nothing else.
+    pub(crate) async fn http2(&self, is_grpc: bool) -> Result<Http2, ConnectError> {
+        if let Some(connection) = self.open_http2(is_grpc) {
             return Ok(connection);
         }
         let _dialling = self.dialling.lock().await;
-        if let Some(connection) = self.open_http2() {
+        if let Some(connection) = self.open_http2(is_grpc) {
             return Ok(connection);
         }
-        let connection = Http2::connect(self.app, self.tls.as_deref()).await?;
+        let connection = Http2::connect(self.app, self.tls.as_deref(), is_grpc).await?;
         self.http2.borrow_mut().push(connection.clone());
         Ok(connection)
     }
 
-    fn open_http2(&self) -> Option<Http2> {
+    fn open_http2(&self, is_grpc: bool) -> Option<Http2> {
         let mut open = self.http2.borrow_mut();
         open.retain(|connection| !connection.is_closed());
         open.iter()
-            .find(|connection| connection.has_room())
+            .find(|connection| connection.has_room(is_grpc))
             .cloned()
     }
 
@@ -157,7 +157,7 @@ impl Pool {
         self.idle_all.leave(before - idle.len());
         self.http2
             .borrow_mut()
-            .retain(|connection| !connection.is_closed());
+            .retain(|connection| connection.sweep(now));
     }
 
     /// Closes every unused connection, and gives no shared one to further requests.
