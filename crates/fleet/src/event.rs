@@ -39,6 +39,13 @@ pub enum ReplicaEvent {
         /// The port it was given.
         port: u16,
     },
+    /// It takes its time, and there is something to say about it: that it listens on another port, for one.
+    NotReadyYet {
+        /// The replica.
+        id: ReplicaId,
+        /// What was found, for a person.
+        hint: String,
+    },
     /// It can take requests.
     Ready {
         /// The replica.

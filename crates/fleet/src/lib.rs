@@ -83,6 +83,8 @@ mod desk;
 mod event;
 mod host;
 mod keeper;
+mod life;
+mod listening;
 mod mark;
 mod memory;
 mod output;

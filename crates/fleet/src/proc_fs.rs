@@ -2,9 +2,13 @@
 //!
 //! Whatever cannot be read is left out: processes end while one looks at them, and those of others may be hidden.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use rustix::process::Pid;
+
+/// Generations of processes that are followed.
+const GENERATIONS_MAX: usize = 64;
 
 /// What is used of `/proc/PID/stat`; see proc(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,24 @@ pub(crate) fn processes() -> impl Iterator<Item = Stat> {
     numbers.filter_map(Stat::read)
 }
 
+/// Which processes belong to each of the groups: members, and descendants that have left it.
+pub(crate) fn owned_by<'a>(
+    groups: &HashSet<i32>,
+    processes: &'a [Stat],
+) -> HashMap<i32, Vec<&'a Stat>> {
+    let by_pid: HashMap<i32, &Stat> = processes.iter().map(|stat| (stat.pid, stat)).collect();
+    let mut owned: HashMap<i32, Vec<&Stat>> = HashMap::new();
+    for stat in processes {
+        let parent = |stat: &&Stat| by_pid.get(&stat.parent).copied();
+        let ancestors = std::iter::successors(Some(stat), parent);
+        let mut line = ancestors.take(GENERATIONS_MAX).map(|stat| stat.group);
+        if let Some(owner) = line.find(|group| groups.contains(group)) {
+            owned.entry(owner).or_default().push(stat);
+        }
+    }
+    owned
+}
+
 /// The proportional share of memory of a process, in bytes: a page that three have in common counts a third.
 pub(crate) fn proportional(pid: i32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
@@ -102,5 +124,36 @@ mod tests {
         assert!(seen.runs() && seen.pages > 0 && seen.parent > 0);
         assert!(proportional(own).unwrap() > 0);
         assert!(group_runs(Pid::from_raw(seen.group).unwrap()));
+    }
+
+    #[test]
+    fn members_and_descendants_belong_to_a_group() {
+        let process = |pid, parent, group| Stat {
+            pid,
+            state: b'S',
+            parent,
+            group,
+            started: 0,
+            pages: 1,
+        };
+        let processes = [
+            process(1, 0, 1),
+            process(10, 1, 10),
+            process(11, 10, 10),
+            // A child with a session of its own, and its child.
+            process(12, 11, 12),
+            process(13, 12, 13),
+            process(20, 1, 20),
+            // An orphan that stayed in the group.
+            process(21, 1, 20),
+            process(30, 1, 30),
+        ];
+        let owned = owned_by(&HashSet::from([10, 20, 99]), &processes);
+        let mut owned: Vec<(i32, Vec<i32>)> = owned
+            .into_iter()
+            .map(|(group, stats)| (group, stats.iter().map(|stat| stat.pid).collect()))
+            .collect();
+        owned.sort_unstable();
+        assert_eq!(owned, [(10, vec![10, 11, 12, 13]), (20, vec![20, 21])]);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use regex_lite::Regex;
@@ -58,6 +58,17 @@ pub enum Readiness {
     Http(String),
     /// It writes a line, to either output, in which this is found.
     LogLine(LinePattern),
+}
+
+/// What came of asking a replica that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// Nobody accepts connections on its port.
+    NoConnection,
+    /// A connection was accepted, and the request not answered.
+    NoAnswer,
+    /// The request was answered with this status.
+    Status(StatusCode),
 }
 
 /// A regular expression for a line of output.
@@ -127,7 +138,7 @@ pub(crate) fn interval(since_start: Duration, starting: u32) -> Duration {
 /// Asks once. The address at which the replica answers, if it is ready.
 ///
 /// `path` is asked for, if there is one; else it is enough that a connection is accepted.
-pub(crate) async fn ask(port: u16, path: Option<&str>) -> Option<SocketAddr> {
+pub(crate) async fn ask(port: u16, path: Option<&str>) -> Result<SocketAddr, Unready> {
     for address in [
         IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -137,41 +148,37 @@ pub(crate) async fn ask(port: u16, path: Option<&str>) -> Option<SocketAddr> {
         let Ok(Ok(stream)) = connecting.await else {
             continue;
         };
-        let ready = match path {
-            None => true,
-            Some(path) => timeout(ANSWER_TIME_MAX, answers_well(stream, address, path))
-                .await
-                .is_ok_and(|well| well),
+        let Some(path) = path else {
+            return Ok(address);
         };
-        return ready.then_some(address);
+        let asked = timeout(ANSWER_TIME_MAX, status(stream, address, path));
+        let status = asked.await.ok().flatten().ok_or(Unready::NoAnswer)?;
+        return if status.is_success() || status.is_redirection() {
+            Ok(address)
+        } else {
+            Err(Unready::Status(status))
+        };
     }
-    None
+    Err(Unready::NoConnection)
 }
 
-async fn answers_well(stream: TcpStream, address: SocketAddr, path: &str) -> bool {
+/// The status of the answer to a GET request, if there is an answer.
+async fn status(stream: TcpStream, address: SocketAddr, path: &str) -> Option<StatusCode> {
     let request = Request::get(path)
         .header(HOST, address.to_string())
         .header(USER_AGENT, AGENT)
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new());
-    let Ok(request) = request else {
-        return false;
-    };
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let Ok((mut sender, connection)) = handshake else {
-        return false;
-    };
-    let answer = sender.send_request(request);
+    let (mut sender, connection) = handshake.ok()?;
+    let answer = sender.send_request(request.ok()?);
     tokio::pin!(connection, answer);
     let response = tokio::select! {
         response = &mut answer => response,
         // The connection carries the answer, and may end in the same poll in which that arrives.
         _ = &mut connection => answer.await,
     };
-    response.is_ok_and(|response| {
-        let status = response.status();
-        status.is_success() || status.is_redirection()
-    })
+    response.ok().map(|response| response.status())
 }
 
 #[cfg(test)]

@@ -1,29 +1,22 @@
-//! The life of one replica, from its start until nothing is left of it.
+//! A replica, as those see it who do not live its life.
 
 use std::net::SocketAddr;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::command::CommandSpec;
-use crate::event::{End, EndCause, ReplicaEvent, ReplicaId};
-use crate::output::{Output, Stream};
+use crate::command::{CommandSpec, PORT_PLACEHOLDER};
+use crate::event::ReplicaId;
+use crate::listening;
+use crate::output::Output;
 use crate::ports::Port;
-use crate::process::Process;
-use crate::readiness::{self, Readiness};
+use crate::readiness::{self, Readiness, Unready};
 use crate::room::{Occupant, Stay};
-use crate::set::SetShared;
-use crate::spawn::Spawned;
 use crate::view::{Phase, ReplicaView};
-
-/// How long output is waited for after the end of its process: another process may have inherited it.
-const OUTPUT_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// Who was asked to leave and has not begun to is asked again after so long.
 const LEAVE_TIME: Duration = Duration::from_secs(30);
@@ -35,7 +28,7 @@ pub(crate) struct Replica {
     pub(crate) spec: Arc<CommandSpec>,
     pub(crate) output: Output,
     pub(crate) port: Port,
-    started: Instant,
+    pub(crate) started: Instant,
     state: Mutex<State>,
     /// Wakes the life of the replica when somebody asks it to end.
     asked_to_end: Notify,
@@ -50,6 +43,8 @@ struct State {
     asked: Option<Asked>,
     /// When its service was asked to stop it in favour of another.
     leaving: Option<Instant>,
+    /// What came of asking it last whether it is ready.
+    unready: Unready,
 }
 
 /// Why somebody wants it to end.
@@ -57,13 +52,6 @@ struct State {
 pub(crate) enum Asked {
     Stop,
     Memory { used: u64, max: u64 },
-}
-
-/// What ends the time in which a replica is, or becomes, of use.
-enum Fate {
-    Exited(ExitStatus),
-    Asked(Asked),
-    NotReady,
 }
 
 impl Replica {
@@ -81,6 +69,7 @@ impl Replica {
             memory: None,
             asked: None,
             leaving: None,
+            unready: Unready::NoConnection,
         };
         Self {
             id,
@@ -106,6 +95,25 @@ impl Replica {
 
     pub(crate) fn phase(&self) -> Phase {
         self.state.lock().phase
+    }
+
+    /// From now on it is of no use any more.
+    pub(crate) fn be_stopping(&self) {
+        self.state.lock().phase = Phase::Stopping;
+    }
+
+    /// It can take requests from now on, unless somebody has asked it to end.
+    pub(crate) fn be_ready(&self, now: Instant, address: SocketAddr) {
+        let mut state = self.state.lock();
+        state.ready = Some((now, address));
+        if state.asked.is_none() {
+            state.phase = Phase::Ready;
+        }
+    }
+
+    /// How long it has been ready, or was when it ended; `None` if it never was.
+    pub(crate) fn ready_for(&self, now: Instant) -> Option<Duration> {
+        self.state.lock().ready.map(|(at, _)| now - at)
     }
 
     pub(crate) fn set_memory(&self, bytes: u64) {
@@ -152,7 +160,7 @@ impl Replica {
         self.state.lock().leaving = Some(now);
     }
 
-    async fn asked(&self) -> Asked {
+    pub(crate) async fn asked(&self) -> Asked {
         loop {
             if let Some(why) = self.state.lock().asked {
                 return why;
@@ -161,8 +169,42 @@ impl Replica {
         }
     }
 
+    /// Why it may not be ready, if that can be seen.
+    pub(crate) async fn hint(&self) -> Option<String> {
+        let path = match &self.spec.readiness {
+            Readiness::LogLine(pattern) => {
+                return Some(format!(
+                    "no line of its output has matched `{}`",
+                    pattern.as_str()
+                ));
+            }
+            Readiness::Http(path) => path.as_str(),
+            Readiness::Tcp => "",
+        };
+        let unready = self.state.lock().unready;
+        match unready {
+            Unready::NoAnswer => return Some(format!("GET {path} was not answered")),
+            Unready::Status(status) => {
+                return Some(format!("GET {path} was answered with {}", status.as_u16()));
+            }
+            Unready::NoConnection => {}
+        }
+        let group = i32::try_from(self.pid).ok()?;
+        // Elsewhere, because it looks at every process of this machine.
+        let addresses = tokio::task::spawn_blocking(move || listening::addresses(group)).await;
+        let addresses: Vec<String> = addresses.ok()?.iter().map(SocketAddr::to_string).collect();
+        let port = self.port.number();
+        (!addresses.is_empty()).then(|| {
+            format!(
+                "it listens on {} and not on 127.0.0.1:{port}, the port it was given (as {PORT_PLACEHOLDER} in its \
+                 arguments, and in the variable PORT)",
+                addresses.join(", ")
+            )
+        })
+    }
+
     /// Waits until the replica is ready; the address at which it answers.
-    async fn ready(&self, starting: &AtomicU32) -> SocketAddr {
+    pub(crate) async fn ready(&self, starting: &AtomicU32) -> SocketAddr {
         if let Readiness::LogLine(_) = self.spec.readiness {
             self.output.ready.notified().await;
             return SocketAddr::from(([127, 0, 0, 1], self.port.number()));
@@ -172,195 +214,12 @@ impl Replica {
             _ => None,
         };
         loop {
-            if let Some(address) = readiness::ask(self.port.number(), path).await {
-                return address;
+            match readiness::ask(self.port.number(), path).await {
+                Ok(address) => return address,
+                Err(unready) => self.state.lock().unready = unready,
             }
             let starting = starting.load(Ordering::Relaxed);
             sleep(readiness::interval(self.started.elapsed(), starting)).await;
         }
-    }
-}
-
-/// Counts one more while it is there.
-struct Counted<'a>(&'a AtomicU32);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicU32) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What lives one life: the process and its output.
-pub(crate) struct Life {
-    pub(crate) set: Arc<SetShared>,
-    pub(crate) replica: Arc<Replica>,
-    pub(crate) process: Process,
-    pub(crate) readers: JoinSet<()>,
-}
-
-impl Life {
-    /// Begins to read the output. Must be called within a runtime.
-    pub(crate) fn new(set: Arc<SetShared>, replica: Arc<Replica>, spawned: Spawned) -> Self {
-        let mut readers = JoinSet::new();
-        let Spawned {
-            process,
-            stdout,
-            stderr,
-        } = spawned;
-        let one = Arc::clone(&replica);
-        readers.spawn(async move { one.output.read(stdout, Stream::Out).await });
-        let other = Arc::clone(&replica);
-        readers.spawn(async move { other.output.read(stderr, Stream::Error).await });
-        Self {
-            set,
-            replica,
-            process,
-            readers,
-        }
-    }
-
-    /// From the start of the process until nothing is left of it.
-    pub(crate) async fn live(mut self) {
-        let id = self.replica.id;
-        self.set.tell(ReplicaEvent::Started {
-            id,
-            pid: self.replica.pid,
-            port: self.replica.port.number(),
-        });
-        let fate = match self.start_up().await {
-            Ok(address) => {
-                self.be_ready(address);
-                self.be_of_use().await
-            }
-            Err(fate) => fate,
-        };
-        self.replica.state.lock().phase = Phase::Stopping;
-        let cause = match fate {
-            Fate::Exited(status) => {
-                self.read_to_the_end().await;
-                Some(EndCause::Exited(status))
-            }
-            Fate::NotReady => Some(self.not_ready()),
-            Fate::Asked(Asked::Memory { used, max }) => Some(EndCause::Memory { used, max }),
-            Fate::Asked(Asked::Stop) => None,
-        };
-        let told = cause.is_some();
-        if let Some(cause) = cause {
-            self.tell_end(cause);
-        }
-        let spec = Arc::clone(&self.replica.spec);
-        let signal = spec.stop_signal;
-        let grace = spec.stop_grace;
-        let killed = self.process.end(signal.signal(), grace).await;
-        self.end_strays().await;
-        self.read_to_the_end().await;
-        if !told {
-            let killed_by_choice = spec.stop_signal == crate::StopSignal::Kill;
-            self.tell_end(if killed && !killed_by_choice {
-                EndCause::Killed { signal, grace }
-            } else {
-                EndCause::Stopped
-            });
-        }
-        self.set.remove(&self.replica);
-        let Self { set, replica, .. } = self;
-        // The port is free when the last of those who look at the replica has gone; nobody keeps it long.
-        drop(replica);
-        set.tell(ReplicaEvent::Gone { id });
-    }
-
-    /// Until it is ready, or will not be.
-    async fn start_up(&mut self) -> Result<SocketAddr, Fate> {
-        let starting = &self.set.host.starting;
-        let _counted = Counted::new(starting);
-        let replica = &self.replica;
-        tokio::select! {
-            // One that has ended is not ready, even if something answers at its port.
-            biased;
-            status = self.process.exited() => Err(Fate::Exited(status)),
-            why = replica.asked() => Err(Fate::Asked(why)),
-            address = replica.ready(starting) => Ok(address),
-            () = sleep(replica.spec.start_timeout) => Err(Fate::NotReady),
-        }
-    }
-
-    fn be_ready(&self, address: SocketAddr) {
-        let now = Instant::now();
-        {
-            let mut state = self.replica.state.lock();
-            state.ready = Some((now, address));
-            if state.asked.is_none() {
-                state.phase = Phase::Ready;
-            }
-        }
-        self.set.tell(ReplicaEvent::Ready {
-            id: self.replica.id,
-            address,
-            start_up: now - self.replica.started,
-        });
-    }
-
-    /// Until it ends, or shall end.
-    async fn be_of_use(&mut self) -> Fate {
-        let healthy_after = self.replica.spec.back_off.healthy_after;
-        let healthy = async {
-            sleep(healthy_after).await;
-            self.set.healthy();
-            std::future::pending().await
-        };
-        tokio::select! {
-            biased;
-            status = self.process.exited() => Fate::Exited(status),
-            why = self.replica.asked() => Fate::Asked(why),
-            never = healthy => never,
-        }
-    }
-
-    fn not_ready(&self) -> EndCause {
-        EndCause::NotReady {
-            limit: self.replica.spec.start_timeout,
-            hint: None,
-        }
-    }
-
-    /// Ends what has left the process group. It has had its time: what ends with its replica stays in its group.
-    async fn end_strays(&self) {
-        let mark = self.set.host.mark.of_replica(self.replica.id);
-        // Elsewhere, because it reads the environment of every process of this machine.
-        let _ended = tokio::task::spawn_blocking(move || mark.kill_all()).await;
-    }
-
-    /// Reads what the processes have written before they ended.
-    async fn read_to_the_end(&mut self) {
-        let all = async { while self.readers.join_next().await.is_some() {} };
-        if timeout(OUTPUT_TIME_MAX, all).await.is_err() && self.process.is_gone() {
-            self.readers.abort_all();
-        }
-    }
-
-    fn tell_end(&self, cause: EndCause) {
-        let now = Instant::now();
-        let ready = self.replica.state.lock().ready;
-        let mut end = End {
-            cause,
-            ready_for: ready.map(|(at, _)| now - at),
-            lived: now - self.replica.started,
-            last_lines: self.replica.output.last_lines(),
-            retry_after: Duration::ZERO,
-        };
-        if end.cause.is_failure() {
-            end.retry_after = self.set.failed(now, &end, &self.replica.spec);
-        }
-        self.set.tell(ReplicaEvent::Ended {
-            id: self.replica.id,
-            end: Arc::new(end),
-        });
     }
 }

@@ -121,6 +121,51 @@ async fn one_that_never_listens_is_given_up_after_its_time() {
 }
 
 #[tokio::test]
+async fn one_that_listens_on_another_port_is_told_where_it_should() {
+    let mut spec = server("port = 0");
+    spec.start_timeout = Duration::from_secs(3);
+    let mut service = Service::new(spec);
+    let id = service.set.start().unwrap();
+    let ReplicaEvent::Started { port, .. } = service.next().await else {
+        panic!("it has started");
+    };
+    let ReplicaEvent::NotReadyYet { hint, .. } = service.next().await else {
+        panic!("it is told before its time is over");
+    };
+    let text = service.ended(id).await.to_string();
+    assert!(
+        text.starts_with("was not ready within 3s: it listens on 127.0.0.1:"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!(
+            " and not on 127.0.0.1:{port}, the port it was given (as {{port}} in"
+        )),
+        "{text}"
+    );
+    assert!(text.contains(&hint), "{hint}");
+}
+
+#[tokio::test]
+async fn one_that_is_never_well_is_told_its_status() {
+    let unwell = "
+def do_GET(self):
+    self.send_response(503); self.end_headers()
+Handler.do_GET = do_GET
+";
+    let mut spec = server(unwell);
+    spec.readiness = Readiness::Http("/healthz".to_owned());
+    spec.start_timeout = Duration::from_secs(2);
+    let mut service = Service::new(spec);
+    let id = service.set.start().unwrap();
+    let text = service.ended(id).await.to_string();
+    assert!(
+        text.starts_with("was not ready within 2s: GET /healthz was answered with 503 after 2"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn one_that_ignores_its_signal_is_killed_after_its_grace() {
     let ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)";
     let mut spec = server(ignore);
