@@ -10,6 +10,7 @@
 mod downstream;
 mod listening;
 mod plain;
+mod read_ahead;
 mod tls;
 mod upstream;
 

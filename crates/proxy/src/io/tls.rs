@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::io::PlainStream;
+use crate::io::read_ahead::ReadAhead;
 use crate::tls::TlsFailure;
 
 /// One look at an idle connection, in bytes.
@@ -25,12 +26,14 @@ const LOOKS_MAX: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct TlsStream(Arc<Mutex<Session>>);
 
-type Session = tokio_rustls::TlsStream<PlainStream>;
+type Session = tokio_rustls::TlsStream<ReadAhead>;
 
 impl TlsStream {
     /// The server's part of a handshake.
     pub(crate) async fn accept(below: PlainStream, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let session = TlsAcceptor::from(config).accept(below).await?;
+        let session = TlsAcceptor::from(config)
+            .accept(ReadAhead::new(below))
+            .await?;
         Ok(Self(Arc::new(Mutex::new(session.into()))))
     }
 
@@ -40,7 +43,9 @@ impl TlsStream {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        let session = TlsConnector::from(config).connect(name, below).await?;
+        let session = TlsConnector::from(config)
+            .connect(name, ReadAhead::new(below))
+            .await?;
         Ok(Self(Arc::new(Mutex::new(session.into()))))
     }
 
@@ -72,7 +77,7 @@ impl TlsStream {
     ///
     /// Its saying so can be seen only once the application data before it has been read.
     pub(crate) async fn peer_closed(&self) -> io::Result<()> {
-        let below = self.0.lock().get_ref().0.clone();
+        let below = self.0.lock().get_ref().0.below().clone();
         let mut closed_below = pin!(below.peer_closed());
         std::future::poll_fn(|cx| {
             if let Poll::Ready(closed) = closed_below.as_mut().poll(cx) {
@@ -138,7 +143,7 @@ impl TlsStream {
     pub(crate) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut session = self.0.lock();
         ready!(Pin::new(&mut *session).poll_flush(cx))?;
-        session.get_ref().0.poll_sent(cx)
+        session.get_ref().0.below().poll_sent(cx)
     }
 
     /// Says that nothing more comes, and closes the sending side of the socket.
@@ -149,7 +154,7 @@ impl TlsStream {
 
 /// Takes in what the kernel has; `false` if that is application data or the end.
 fn take_in<D: SideData>(
-    below: &PlainStream,
+    below: &mut ReadAhead,
     session: &mut ConnectionCommon<D>,
 ) -> io::Result<bool> {
     let mut buffer = [0_u8; LOOK_BYTES];
