@@ -150,9 +150,9 @@ pub(crate) fn evidence_after(evidence: f32, failed: bool, peers: f32, least: f32
     let allowed = (RATE_ALLOWED + PEERS_RATIO * peers).min(0.99);
     let failing = FAILING_RATE.max(allowed);
     let step = if failed {
-        (failing / allowed).ln()
+        libm::logf(failing / allowed)
     } else {
-        ((1.0 - failing) / (1.0 - allowed)).ln()
+        libm::logf((1.0 - failing) / (1.0 - allowed))
     };
     (evidence + step).clamp(least, EVIDENCE_MAX)
 }

@@ -62,6 +62,7 @@ pub(crate) async fn within<T>(
 }
 
 /// The application's answer, on its way to the client.
+#[inline]
 pub(crate) fn pass_on(
     response: Response<Incoming>,
     carrier: Carrier,

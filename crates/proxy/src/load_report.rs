@@ -1,9 +1,10 @@
 //! What answers say of the load.
 //!
 //! The fields are made a few times a second by whoever measures, and published here. A request only reads them:
-//! one load of a shared pointer, and, if there are any, a reference counted once more for each.
+//! whether there are any, and then a reference counted once more for each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +16,14 @@ const CPU_USAGE: HeaderName = HeaderName::from_static(cpu_usage::HEADER);
 
 /// Where the load report for all answers is published. Clones are the same place; it is empty at first.
 #[derive(Debug, Clone, Default)]
-pub struct LoadReports(Arc<ArcSwapOption<ReportFields>>);
+pub struct LoadReports(Arc<Published>);
+
+#[derive(Debug, Default)]
+struct Published {
+    /// Whether there are any, so that a request pays next to nothing where nothing is reported.
+    any: AtomicBool,
+    fields: ArcSwapOption<ReportFields>,
+}
 
 /// The fields of a load report. Those that are `None` are not sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,7 +39,9 @@ pub struct ReportFields {
 impl LoadReports {
     /// From now on answers carry these fields, or none.
     pub fn publish(&self, fields: Option<ReportFields>) {
-        self.0.store(fields.map(Arc::new));
+        let any = fields.is_some();
+        self.0.fields.store(fields.map(Arc::new));
+        self.0.any.store(any, Ordering::Relaxed);
     }
 
     /// Adds the report to the head of an answer. A gRPC answer has it in its trailers, and those are its head if
@@ -56,7 +66,10 @@ impl LoadReports {
         orca: &HeaderName,
         report: impl Fn(&ReportFields) -> Option<&HeaderValue>,
     ) {
-        let published = self.0.load();
+        if !self.0.any.load(Ordering::Relaxed) {
+            return;
+        }
+        let published = self.0.fields.load();
         let Some(fields) = published.as_deref() else {
             return;
         };

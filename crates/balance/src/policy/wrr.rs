@@ -328,7 +328,7 @@ impl Windows {
 impl Course {
     fn toward(self, target: Target, elapsed: Duration) -> Self {
         let elapsed = elapsed.min(ELAPSED_MAX).as_secs_f64();
-        let way = (target.ratio / self.ratio).ln();
+        let way = libm::log(target.ratio / self.ratio);
         let far_for = self.far_for(way, target.confidence, elapsed);
         let is_certain = far_for.abs() >= PATIENCE.as_secs_f64() || (target.failing && way < 0.0);
         let half_life = if is_certain {
@@ -336,20 +336,20 @@ impl Course {
         } else {
             HALF_LIFE
         };
-        let part = target.confidence * (1.0 - (-elapsed / half_life.as_secs_f64()).exp2());
-        let most = STEP_MAX.ln() * elapsed;
-        let moved = self.ratio.ln() + (way * part).clamp(-most, most);
+        let part = target.confidence * (1.0 - libm::exp2(-elapsed / half_life.as_secs_f64()));
+        let most = libm::log(STEP_MAX) * elapsed;
+        let moved = libm::log(self.ratio) + (way * part).clamp(-most, most);
         let unknown = 1.0 - target.confidence;
-        let drifted = moved * (-elapsed * unknown / DRIFT.as_secs_f64()).exp();
+        let drifted = moved * libm::exp(-elapsed * unknown / DRIFT.as_secs_f64());
         Self {
-            ratio: drifted.exp().clamp(RATIO_MIN, RATIO_MAX),
+            ratio: libm::exp(drifted).clamp(RATIO_MIN, RATIO_MAX),
             far_for,
         }
     }
 
     /// How long the score has been far off on one side, this time included.
     fn far_for(self, way: f64, confidence: f64, elapsed: f64) -> f64 {
-        if way.abs() < FAR_RATIO.ln() || confidence < FAR_CONFIDENCE {
+        if way.abs() < libm::log(FAR_RATIO) || confidence < FAR_CONFIDENCE {
             return 0.0;
         }
         let so_far = if self.far_for * way > 0.0 {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -22,6 +23,9 @@ use crate::inline_waker::InlineWaker;
 use crate::io::{SharedStream, UpstreamIo};
 use crate::tls::ClientTls;
 use crate::upstream::connect::{ConnectError, Protocol, connect};
+
+/// So long a connection is used again without asking the kernel whether the application has closed it.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// See the module documentation.
 pub(crate) struct Http1 {
@@ -118,9 +122,16 @@ impl Http1 {
         }
     }
 
-    /// Whether nothing has arrived on the idle socket; see [`SharedStream::is_quiet`].
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.socket.is_quiet()
+    /// Whether nothing has arrived on the socket, which has been idle for `unused`.
+    ///
+    /// Applications close what has been idle for long, so then the kernel is asked. Where connections are used again
+    /// within moments, what the worker has heard is as good, and cheaper; see [`SharedStream::has_been_quiet`].
+    pub(crate) fn is_quiet(&self, unused: Duration) -> bool {
+        if unused < SHORT_PAUSE {
+            self.socket.has_been_quiet()
+        } else {
+            self.socket.is_quiet()
+        }
     }
 
     /// Lets go of the task that last drove it.

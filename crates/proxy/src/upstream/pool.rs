@@ -107,7 +107,7 @@ impl Pool {
             let connection = self.idle.borrow_mut().pop()?;
             self.idle_all.leave(1);
             let unused = now.saturating_duration_since(connection.idle_since);
-            if unused < UPSTREAM_IDLE_MAX && connection.is_quiet() {
+            if unused < UPSTREAM_IDLE_MAX && connection.is_quiet(unused) {
                 return Some(Lease {
                     connection,
                     pool: Rc::clone(self),
