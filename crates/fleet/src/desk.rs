@@ -18,6 +18,9 @@ use crate::start_error::StartError;
 /// A wish for room is forgotten if it is not repeated for so long.
 pub const WISH_TIME: Duration = Duration::from_secs(5);
 
+/// How often those who wait should repeat their wish.
+pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether there is room while somebody waits for it.
 const PERIOD_WAITING: Duration = Duration::from_millis(50);
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::BackOffView;
 use crate::command::SpecError;
+use crate::desk::REPEAT_AFTER;
 use crate::event::Rounded;
 use crate::room::NoRoom;
 
@@ -63,7 +64,8 @@ pub enum StartError {
     /// Replicas failed, and the next start has to wait.
     #[error("waits {} after {} failures in a row; the last: {}", Rounded(.0.remaining), .0.failures, .0.last_failure)]
     BackingOff(BackOffView),
-    /// There is no room now; [`RoomFreed`](crate::ReplicaEvent::RoomFreed) will say when to try again.
+    /// There is no room now. It is to be tried again when [`RoomFreed`](crate::ReplicaEvent::RoomFreed) is told, and
+    /// at least every [`WISH_TIME`](crate::WISH_TIME), which keeps the place in the queue.
     #[error("waits for room: {0}")]
     NoRoom(NoRoom),
     /// The set or the host is being shut down.
@@ -91,6 +93,8 @@ impl StartError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::BackingOff(view) => Some(view.remaining),
+            Self::NoRoom(NoRoom::Never { .. }) => None,
+            Self::NoRoom(_) => Some(REPEAT_AFTER),
             _ => None,
         }
     }

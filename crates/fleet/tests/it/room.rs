@@ -6,6 +6,9 @@ use plimsoll_fleet::{
     EndCause, HostConfig, NoRoom, Obstacle, ReplicaEvent, ReplicaId, StartError, Usage,
 };
 
+use tokio::select;
+use tokio::time::interval;
+
 use crate::support::{Service, server};
 
 const IDLE: Usage = Usage::Idle(Duration::from_secs(60));
@@ -22,11 +25,17 @@ fn refused(service: &Service) -> NoRoom {
     }
 }
 
-/// Until the service is asked to stop a replica, and for whom.
-async fn asked_to_leave(service: &mut Service) -> (ReplicaId, String) {
+/// Until the service is asked to stop a replica, and for whom. The other repeats its wish meanwhile.
+async fn asked_to_leave(service: &mut Service, waiting: &Service) -> (ReplicaId, String) {
+    let mut repeat = interval(Duration::from_secs(1));
     loop {
-        if let ReplicaEvent::EvictionWanted { id, for_service } = service.next().await {
-            return (id, for_service.to_string());
+        select! {
+            event = service.next() => {
+                if let ReplicaEvent::EvictionWanted { id, for_service } = event {
+                    return (id, for_service.to_string());
+                }
+            }
+            _ = repeat.tick() => drop(refused(waiting)),
         }
     }
 }
@@ -64,7 +73,7 @@ async fn services_of_a_group_take_turns_and_the_busy_one_is_left_alone() {
         }
     ));
     one.is(IDLE);
-    let (leaving, for_whom) = asked_to_leave(&mut one).await;
+    let (leaving, for_whom) = asked_to_leave(&mut one, &other).await;
     assert_eq!((leaving, for_whom.as_str()), (first, "other"));
     assert!(matches!(
         refused(&other),
@@ -103,7 +112,7 @@ async fn a_replica_with_too_much_memory_is_ended_with_the_figures() {
 }
 
 #[tokio::test]
-async fn the_longest_idle_makes_room_in_memory() {
+async fn the_idle_one_makes_room_in_memory() {
     let config = HostConfig {
         residence_min: Duration::ZERO,
         memory_max: Some(200 << 20),
@@ -118,14 +127,15 @@ async fn the_longest_idle_makes_room_in_memory() {
     old.ready(first).await;
     let second = new.set.start().unwrap();
     new.ready(second).await;
-    new.is(Usage::Idle(Duration::from_secs(5)));
+    new.is(Usage::Busy);
     old.is(IDLE);
     assert!(matches!(refused(&third), NoRoom::Memory { .. }));
-    assert_eq!(asked_to_leave(&mut old).await, (first, "third".to_owned()));
+    let asked = asked_to_leave(&mut old, &third).await;
+    assert_eq!(asked, (first, "third".to_owned()));
     old.set.stop(first);
     told_of_room(&mut third).await;
     let id = third.set.start().unwrap();
     third.ready(id).await;
-    assert_eq!(new.set.view().len(), 1, "one that left was enough");
+    assert_eq!(new.set.view().len(), 1, "the busy one has stayed");
     old.host.shutdown().await;
 }
