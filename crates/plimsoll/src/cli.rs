@@ -11,11 +11,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use demo::DemoSettings;
 pub(crate) use gateway::GatewaySettings;
-pub(crate) use sidecar::{LogFormat, SidecarSettings, WORKERS_MAX};
+pub(crate) use sidecar::{Flag, KnativeWhen, LogFormat, Typed};
+
+use crate::sidecar::settings::{self, SidecarSettings};
+use crate::sidecar::variables::{self, Variables};
 
 /// `EX_USAGE` of sysexits.h: the command was used wrongly.
 const EXIT_USAGE: u8 = 64;
@@ -31,9 +34,9 @@ pub(crate) enum Action {
     /// Run the demonstration.
     Demo(DemoSettings),
     /// Run the gateway.
-    Gateway(GatewaySettings),
+    Gateway(Box<GatewaySettings>),
     /// Run the sidecar.
-    Sidecar(SidecarSettings),
+    Sidecar(Box<SidecarSettings>),
 }
 
 /// Why the program ends without having done what it was asked to.
@@ -65,14 +68,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
-    Gateway(gateway::GatewayArgs),
-    Sidecar(sidecar::SidecarArgs),
+    Gateway(Box<gateway::GatewayArgs>),
+    Sidecar(Box<sidecar::SidecarArgs>),
 }
 
 /// Reads the command line and the environment.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fault> {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let matches = Cli::command().try_get_matches_from(arguments);
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error)
             if matches!(
                 error.kind(),
@@ -88,17 +93,24 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
         Some(Command::Demo(arguments)) => Ok(Action::Demo(arguments.resolve())),
         Some(Command::Gateway(arguments)) => arguments
             .resolve()
-            .map(Action::Gateway)
+            .map(|settings| Action::Gateway(Box::new(settings)))
             .map_err(Fault::Usage),
-        Some(Command::Sidecar(arguments)) => arguments
-            .resolve()
-            .map(Action::Sidecar)
-            .map_err(Fault::Usage),
+        Some(Command::Sidecar(arguments)) => {
+            let matches = matches.subcommand_matches("sidecar");
+            sidecar_action(&Typed::new(*arguments, matches))
+        }
+    }
+}
+
+fn sidecar_action(typed: &Typed) -> Result<Action, Fault> {
+    match settings::resolve(typed, &Variables::of_process()) {
+        Ok(settings) if typed.args.check => Ok(Action::Print(settings.shown.to_string())),
+        Ok(settings) => Ok(Action::Sidecar(Box::new(settings))),
+        Err(problems) => Err(Fault::Usage(variables::told(&problems))),
     }
 }
 
 fn overview() -> String {
-    use clap::CommandFactory;
     Cli::command().render_help().to_string()
 }
 

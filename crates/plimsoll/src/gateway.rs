@@ -24,9 +24,9 @@ mod scene;
 mod services;
 mod show;
 mod status;
-mod tasks;
+pub(crate) mod tasks;
 pub(crate) mod upstream;
-mod watch;
+pub(crate) mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;

@@ -37,7 +37,7 @@ fn run(action: Action) -> Result<(), Fault> {
     match action {
         Action::Print(text) => cli::print(&text),
         Action::Demo(settings) => demo::run(&settings),
-        Action::Gateway(settings) => gateway::run(settings),
-        Action::Sidecar(settings) => sidecar::run(settings),
+        Action::Gateway(settings) => gateway::run(*settings),
+        Action::Sidecar(settings) => sidecar::run(&settings),
     }
 }

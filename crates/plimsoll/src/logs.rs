@@ -12,13 +12,18 @@ const LINES_MAX: usize = 1_024;
 
 /// Begins logging. The guard writes what is left when it is dropped.
 pub(crate) fn begin(format: LogFormat) -> WorkerGuard {
+    begin_at(format, LevelFilter::INFO)
+}
+
+/// The same, with lines of this level and above.
+pub(crate) fn begin_at(format: LogFormat, level: LevelFilter) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
         .thread_name("logs")
         .finish(std::io::stderr());
     let builder = fmt()
-        .with_max_level(LevelFilter::INFO)
+        .with_max_level(level)
         .with_writer(writer)
         .with_target(false);
     let begun = match format {

@@ -1,15 +1,34 @@
 //! `plimsoll sidecar`: the parts, put together.
 
+mod contract;
+mod drain_port;
+mod layers;
+mod observability;
+mod ports;
+mod profiling;
+mod readiness;
+pub(crate) mod settings;
+mod show;
+mod tls;
+pub(crate) mod variables;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use plimsoll_proxy::{Running, Sidecar};
+use plimsoll_proxy::{Readiness, Running, Sidecar, SidecarError};
 use plimsoll_wire::Identity;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
+use self::drain_port::DrainPort;
+use self::ports::{Addresses, Ports};
+use self::readiness::Prober;
+use self::settings::{Certificate, SidecarSettings};
 use crate::admin::{self, Readings};
-use crate::cli::{Fault, SidecarSettings};
+use crate::cli::Fault;
 use crate::load_report::{self, LoadReadings};
 use crate::report::{self, Published};
 use crate::signals::Signals;
@@ -39,9 +58,9 @@ pub(crate) struct Serving {
 }
 
 /// Runs until a signal ends it.
-pub(crate) fn run(settings: SidecarSettings) -> Result<(), Fault> {
+pub(crate) fn run(settings: &SidecarSettings) -> Result<(), Fault> {
     raise_descriptor_limit();
-    let _logs = logs::begin(settings.log_format);
+    let _logs = logs::begin_at(settings.log_format, settings.log_level);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -49,22 +68,25 @@ pub(crate) fn run(settings: SidecarSettings) -> Result<(), Fault> {
     runtime.block_on(serve(settings)).map_err(Fault::from)
 }
 
-async fn serve(settings: SidecarSettings) -> anyhow::Result<()> {
-    // Both ports before anything is served: a mistake in either ends the start.
-    let metrics = admin::bind(settings.metrics_listen)
-        .await
-        .with_context(|| {
-            format!(
-                "cannot listen on {} (--metrics-listen)",
-                settings.metrics_listen
-            )
-        })?;
-    let sidecar = Sidecar::bind(&settings.proxy).context("--listen")?;
+async fn serve(settings: &SidecarSettings) -> anyhow::Result<()> {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let ports = Ports::bind(settings).await?;
+    let addresses = ports.addresses()?;
+    let sidecar = bind(settings)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let data_address = sidecar.local_addr()?;
-    let metrics_address = metrics.local_addr()?;
-    let serving = start(sidecar, metrics, settings.identity.clone())?;
-    announce(&settings, data_address, metrics_address);
+    let (data, tls) = (sidecar.local_addr()?, sidecar.tls_addr()?);
+    let serving = start(sidecar, ports.metrics, settings.identity.clone())?;
+    let hook = serving
+        .running
+        .drain_hook(settings.drain_quiet, Some(drain_limit(settings)));
+    let drain_port = ports.drain.map(|port| DrainPort::open(port, hook));
+    if let Some(profiling) = ports.profiling {
+        tokio::spawn(profiling::serve(profiling));
+    }
+    keep_certificate(settings);
+    announce(settings, data, tls, &addresses);
     if let Some(load_reports) = settings.load_reports.clone() {
         tokio::spawn(load_report::publish(
             load_reports,
@@ -77,8 +99,44 @@ async fn serve(settings: SidecarSettings) -> anyhow::Result<()> {
     let signal = signals.next().await;
     serving.readings.not_ready();
     tokio::spawn(signals.exit_at_next());
-    drain(serving.running, &settings, signal).await;
+    drain(serving.running, settings, signal).await;
+    if let Some(port) = drain_port {
+        port.close().await;
+    }
+    tracing::info!("drained; goodbye");
     Ok(())
+}
+
+/// Binds the data ports. Probes are asked on this runtime, whoever wants to know.
+fn bind(settings: &SidecarSettings) -> anyhow::Result<Sidecar> {
+    let mut config = settings.proxy.clone();
+    if let Some(knative) = &mut config.options.knative
+        && !settings.readiness.is_empty()
+    {
+        let prober = Prober::new(
+            settings.readiness.clone(),
+            settings.detect_http2,
+            Handle::current(),
+        );
+        let check = move || {
+            let prober = prober.clone();
+            async move { prober.is_ready().await }
+        };
+        knative.readiness = Some(Readiness::new(check));
+    }
+    let tls = config.tls_port.as_ref().map(|port| port.listen);
+    Sidecar::bind(&config).map_err(|error| {
+        let is_tls = matches!(&error, SidecarError::Bind(error) if Some(error.address) == tls);
+        anyhow::Error::from(error).context(if is_tls { "--tls-listen" } else { "--listen" })
+    })
+}
+
+fn keep_certificate(settings: &SidecarSettings) {
+    if let (Some(port), Some(Certificate { files, known })) =
+        (&settings.proxy.tls_port, settings.certificate.clone())
+    {
+        tokio::spawn(files.keep_current(known, Arc::clone(&port.tls)));
+    }
 }
 
 /// Sets what is bound to work: the workers carry requests, this runtime reports and answers scrapes.
@@ -106,11 +164,20 @@ pub(crate) fn start(
     })
 }
 
-fn announce(settings: &SidecarSettings, data: std::net::SocketAddr, metrics: std::net::SocketAddr) {
+fn announce(
+    settings: &SidecarSettings,
+    data: SocketAddr,
+    tls: Option<SocketAddr>,
+    others: &Addresses,
+) {
     tracing::info!(
         listen = %data,
+        tls = tls.map(tracing::field::display),
         app = %settings.proxy.app,
-        metrics = %format_args!("http://{metrics}/metrics"),
+        metrics = %format_args!("http://{}/metrics", others.metrics),
+        drain = others.drain.map(tracing::field::display),
+        user_metrics = others.user_metrics.map(tracing::field::display),
+        profiling = others.profiling.map(tracing::field::display),
         concurrency = settings.proxy.concurrency,
         workers = settings.proxy.workers,
         "serving"
@@ -120,7 +187,7 @@ fn announce(settings: &SidecarSettings, data: std::net::SocketAddr, metrics: std
 async fn drain(running: Running, settings: &SidecarSettings, signal: &str) {
     let in_flight = running.meter().in_flight().total;
     tracing::info!(in_flight, quiet = ?settings.drain_quiet, "{signal}: draining; another signal ends at once");
-    let limit = settings.proxy.limits.total.unwrap_or(DRAIN_LIMIT_DEFAULT);
+    let limit = drain_limit(settings);
     let outcome = running.drain(settings.drain_quiet, Some(limit)).await;
     if outcome.cut > 0 {
         tracing::warn!(
@@ -128,7 +195,10 @@ async fn drain(running: Running, settings: &SidecarSettings, signal: &str) {
             "cut what had not finished within {limit:?}"
         );
     }
-    tracing::info!("drained; goodbye");
+}
+
+fn drain_limit(settings: &SidecarSettings) -> Duration {
+    settings.proxy.limits.total.unwrap_or(DRAIN_LIMIT_DEFAULT)
 }
 
 /// As many descriptors as the system allows.
@@ -150,4 +220,31 @@ pub(crate) fn connections_max() -> usize {
     let connections = (limit.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION)
         .clamp(1, CONNECTIONS_MAX);
     usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    use plimsoll_proxy::{ServerTls, Sidecar, SidecarConfig, SidecarOptions, TimeLimits};
+
+    /// A sidecar in front of an application on this machine.
+    pub(crate) fn in_front_of(port: u16, tls: Option<Arc<ServerTls>>) -> Sidecar {
+        Sidecar::bind(&SidecarConfig {
+            app: (Ipv4Addr::LOCALHOST, port).into(),
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            concurrency: 0,
+            queue_depth: None,
+            limits: TimeLimits::default(),
+            workers: NonZeroUsize::MIN,
+            connections_max: 100,
+            tls,
+            tls_port: None,
+            app_tls: None,
+            options: SidecarOptions::default(),
+        })
+        .unwrap()
+    }
 }

@@ -96,4 +96,6 @@ pub use load_report::{LoadReports, ReportFields};
 pub use observe::{Arrival, Observed, Observer, RequestEnd};
 pub use server::{Gateway, RoutesHandle, Sidecar, SidecarError, default_workers};
 pub use stats::{StatsView, WorkerStats};
-pub use tls::{ClientTls, ClientTlsConfig, Identity, ServerTls, TlsError, Trust};
+pub use tls::{
+    ClientTls, ClientTlsConfig, HandshakeRules, Identity, ServerTls, TlsError, TlsVersion, Trust,
+};

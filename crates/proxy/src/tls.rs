@@ -8,6 +8,7 @@ mod error;
 mod failure;
 mod identity;
 mod pem;
+mod rules;
 mod server;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use client::{ClientTls, ClientTlsConfig, Trust};
 pub use error::TlsError;
 pub(crate) use failure::TlsFailure;
 pub use identity::Identity;
+pub use rules::{HandshakeRules, TlsVersion};
 pub use server::ServerTls;
 
 /// HTTP/2 in ALPN (RFC 9113 section 3.2).

@@ -9,7 +9,7 @@ use clap::Args;
 use plimsoll_balance::{BalancerConfig, Policy, QueueConfig, RetryBudgetConfig};
 use plimsoll_proxy::{TimeLimits, UpstreamProtocol};
 
-use crate::cli::sidecar::workers;
+use crate::cli::values::workers;
 use crate::cli::{LogFormat, values};
 use crate::gateway::config::{self, ProcessSettings};
 use crate::gateway::plan::{

@@ -13,7 +13,7 @@ const CPU_QUOTA_MAX: f64 = 65_536.0;
 /// The heading of load reports in the help.
 const HEADING: &str = "Load reports (beside each answer)";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LoadReportArgs {
     /// What answers say of the load, for whoever balances over instances
     #[arg(

@@ -1,22 +1,20 @@
-//! `plimsoll sidecar`: what is typed, and what it comes to.
+//! `plimsoll sidecar`: what is typed. What it comes to is in [`crate::sidecar::settings`].
 
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use plimsoll_proxy::{SidecarConfig, SidecarOptions, TimeLimits};
-use plimsoll_wire::Identity;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ValueEnum};
 
 use crate::cli::load_reports::LoadReportArgs;
-use crate::cli::values;
-use crate::load_report::LoadReportSettings;
 
 /// The heading of the time limits in the help.
 const TIMES: &str = "How long (0 is off)";
 
 /// The heading of the identity in the help.
 const IDENTITY: &str = "Who (labels of the metrics)";
+
+/// The heading of what concerns Knative in the help.
+const KNATIVE: &str = "Knative (in one of its pods these are as its variables say)";
 
 /// Carry requests to one instance of a service: measure each, hold the rest back, report.
 ///
@@ -27,34 +25,35 @@ const IDENTITY: &str = "Who (labels of the metrics)";
 #[derive(Debug, Args)]
 #[command(
     next_help_heading = "Where",
-    after_help = "Every flag can be set in the environment as well; the flag wins.\n\n\
+    after_help = "Every flag can be set in the environment as well; the flag wins. The variables\n\
+        by which Knative configures its queue-proxy are understood; both win over them.\n\n\
         Examples:\n  \
         plimsoll sidecar --app 127.0.0.1:8080\n  \
         plimsoll sidecar --app 8080 --concurrency 10 --timeout 60s\n  \
         curl -s http://127.0.0.1:9090/metrics"
 )]
 pub(crate) struct SidecarArgs {
-    /// Where the application listens
-    #[arg(long, env = "PLIMSOLL_APP", value_name = "HOST:PORT", value_parser = values::target)]
-    app: SocketAddr,
+    /// Where the application listens; this one is needed
+    #[arg(long, env = "PLIMSOLL_APP", value_name = "HOST:PORT")]
+    pub(crate) app: Option<String>,
 
     /// Where clients connect: HTTP/1.0, HTTP/1.1 and HTTP/2 (prior knowledge)
-    #[arg(long, env = "PLIMSOLL_LISTEN", value_name = "IP:PORT", default_value = "0.0.0.0:8012", value_parser = values::listener)]
-    listen: SocketAddr,
+    /// [default: 0.0.0.0:8012]
+    #[arg(long, env = "PLIMSOLL_LISTEN", value_name = "IP:PORT")]
+    pub(crate) listen: Option<String>,
 
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "PLIMSOLL_METRICS_LISTEN", value_name = "IP:PORT", default_value = "0.0.0.0:9090", value_parser = values::listener)]
-    metrics_listen: SocketAddr,
+    /// Where /metrics, /healthz and /readyz are served [default: 0.0.0.0:9090]
+    #[arg(long, env = "PLIMSOLL_METRICS_LISTEN", value_name = "IP:PORT")]
+    pub(crate) metrics_listen: Option<String>,
 
-    /// Requests the application works on at once; 0 is no limit
+    /// Requests the application works on at once; 0 is no limit [default: 0]
     #[arg(
         long,
         env = "PLIMSOLL_CONCURRENCY",
         value_name = "N",
-        default_value_t = 0,
         help_heading = "How much"
     )]
-    concurrency: usize,
+    pub(crate) concurrency: Option<String>,
 
     /// Requests that may wait beyond that [default: 10 x concurrency]
     #[arg(
@@ -63,105 +62,120 @@ pub(crate) struct SidecarArgs {
         value_name = "N",
         help_heading = "How much"
     )]
-    queue: Option<usize>,
+    pub(crate) queue: Option<String>,
 
     /// Threads that carry requests [default: the CPUs this process may use]
-    #[arg(long, env = "PLIMSOLL_WORKERS", value_name = "N", value_parser = workers, help_heading = "How much")]
-    workers: Option<NonZeroUsize>,
+    #[arg(
+        long,
+        env = "PLIMSOLL_WORKERS",
+        value_name = "N",
+        help_heading = "How much"
+    )]
+    pub(crate) workers: Option<String>,
 
     /// From arrival to the end of the answer, waiting in line included
+    /// [default: 300s]
     #[arg(
         long,
         env = "PLIMSOLL_TIMEOUT",
         value_name = "TIME",
-        default_value = "300s",
         help_heading = TIMES,
         allow_hyphen_values = true
     )]
-    timeout: String,
+    pub(crate) timeout: Option<String>,
 
-    /// From arrival to the beginning of the answer
+    /// From arrival to the beginning of the answer [default: 0]
     #[arg(
         long,
         env = "PLIMSOLL_RESPONSE_START_TIMEOUT",
         value_name = "TIME",
-        default_value = "0",
         help_heading = TIMES,
         allow_hyphen_values = true
     )]
-    response_start_timeout: String,
+    pub(crate) response_start_timeout: Option<String>,
 
     /// The longest silence in an answer, or on an upgraded connection
+    /// [default: 0]
     #[arg(
         long,
         env = "PLIMSOLL_IDLE_TIMEOUT",
         value_name = "TIME",
-        default_value = "0",
         help_heading = TIMES,
         allow_hyphen_values = true
     )]
-    idle_timeout: String,
+    pub(crate) idle_timeout: Option<String>,
 
     /// After SIGTERM, serve until no request has come for this long
+    /// [default: 30s]
     #[arg(
         long,
         env = "PLIMSOLL_DRAIN_QUIET",
         value_name = "TIME",
-        default_value = "30s",
-        value_parser = values::duration,
         help_heading = TIMES
     )]
-    drain_quiet: Duration,
+    pub(crate) drain_quiet: Option<String>,
 
-    /// Label destination_namespace
-    #[arg(
-        long,
-        env = "PLIMSOLL_NAMESPACE",
-        value_name = "NAME",
-        default_value = "default",
-        value_parser = values::label,
-        help_heading = IDENTITY
-    )]
-    namespace: String,
+    /// Label destination_namespace [default: default]
+    #[arg(long, env = "PLIMSOLL_NAMESPACE", value_name = "NAME", help_heading = IDENTITY)]
+    pub(crate) namespace: Option<String>,
 
-    /// Label destination_configuration
-    #[arg(
-        long,
-        env = "PLIMSOLL_CONFIGURATION",
-        value_name = "NAME",
-        default_value = "local",
-        value_parser = values::label,
-        help_heading = IDENTITY
-    )]
-    configuration: String,
+    /// Label destination_configuration [default: local]
+    #[arg(long, env = "PLIMSOLL_CONFIGURATION", value_name = "NAME", help_heading = IDENTITY)]
+    pub(crate) configuration: Option<String>,
 
-    /// Label destination_revision
-    #[arg(
-        long,
-        env = "PLIMSOLL_REVISION",
-        value_name = "NAME",
-        default_value = "local",
-        value_parser = values::label,
-        help_heading = IDENTITY
-    )]
-    revision: String,
+    /// Label destination_revision [default: local]
+    #[arg(long, env = "PLIMSOLL_REVISION", value_name = "NAME", help_heading = IDENTITY)]
+    pub(crate) revision: Option<String>,
 
     /// Label destination_pod [default: the host name]
-    #[arg(long, env = "PLIMSOLL_POD", value_name = "NAME", value_parser = values::label, help_heading = IDENTITY)]
-    pod: Option<String>,
+    #[arg(long, env = "PLIMSOLL_POD", value_name = "NAME", help_heading = IDENTITY)]
+    pub(crate) pod: Option<String>,
 
     #[command(flatten)]
-    load_reports: LoadReportArgs,
+    pub(crate) load_reports: LoadReportArgs,
 
-    /// How log lines are written to standard error
+    /// Whether this is a pod of Knative's: its ports and its defaults
+    #[arg(
+        long,
+        env = "PLIMSOLL_KNATIVE",
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = KNATIVE
+    )]
+    pub(crate) knative: KnativeWhen,
+
+    /// Where clients connect with TLS, beside --listen [default: 8112]
+    #[arg(long, env = "PLIMSOLL_TLS_LISTEN", value_name = "IP:PORT", help_heading = KNATIVE)]
+    pub(crate) tls_listen: Option<String>,
+
+    /// The directory with tls.crt and tls.key; read again when they change
+    #[arg(long, env = "PLIMSOLL_TLS_DIR", value_name = "DIR", help_heading = KNATIVE)]
+    pub(crate) tls_dir: Option<PathBuf>,
+
+    /// Where /wait-for-drain is served [default: 8022]
+    #[arg(long, env = "PLIMSOLL_DRAIN_LISTEN", value_name = "IP:PORT", help_heading = KNATIVE)]
+    pub(crate) drain_listen: Option<String>,
+
+    /// Where metrics for users are served [default: off, or 9091]
+    #[arg(long, env = "PLIMSOLL_USER_METRICS_LISTEN", value_name = "IP:PORT", help_heading = KNATIVE)]
+    pub(crate) user_metrics_listen: Option<String>,
+
+    /// Where the process tells of itself [default: off, or 8008]
+    #[arg(long, env = "PLIMSOLL_PROFILING_LISTEN", value_name = "IP:PORT", help_heading = KNATIVE)]
+    pub(crate) profiling_listen: Option<String>,
+
+    /// How log lines are written to standard error [default: text]
     #[arg(
         long,
         env = "PLIMSOLL_LOG_FORMAT",
         value_name = "FORMAT",
-        default_value = "text",
         help_heading = "Logs"
     )]
-    log_format: LogFormat,
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Show what all of this comes to, and end
+    #[arg(long, help_heading = "Check")]
+    pub(crate) check: bool,
 }
 
 /// How log lines are written.
@@ -173,82 +187,72 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What the sidecar runs with: all of it valid.
-#[derive(Debug, Clone)]
-pub(crate) struct SidecarSettings {
-    pub(crate) proxy: SidecarConfig,
-    pub(crate) metrics_listen: SocketAddr,
-    pub(crate) identity: Identity,
-    pub(crate) drain_quiet: Duration,
-    /// `None` is no reports.
-    pub(crate) load_reports: Option<LoadReportSettings>,
-    pub(crate) log_format: LogFormat,
+/// Whether the sidecar is in a pod of Knative's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KnativeWhen {
+    /// If Knative's variables are there.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
-/// More threads than this help nobody.
-pub(crate) const WORKERS_MAX: usize = 256;
+/// What was typed, and what of it stood in the environment.
+#[derive(Debug)]
+pub(crate) struct Typed {
+    pub(crate) args: SidecarArgs,
+    /// Flags by the names of their fields.
+    in_environment: Vec<String>,
+}
 
-pub(crate) fn workers(text: &str) -> Result<NonZeroUsize, String> {
-    let accepted = format!("write a number from 1 to {WORKERS_MAX}");
-    let workers: NonZeroUsize = text.parse().map_err(|_| accepted.clone())?;
-    if workers.get() > WORKERS_MAX {
-        Err(accepted)
-    } else {
-        Ok(workers)
+/// One value as it was typed, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flag<'a> {
+    pub(crate) text: Option<&'a str>,
+    flag: &'static str,
+    in_environment: bool,
+}
+
+impl Typed {
+    /// `matches` are those that `args` were made of.
+    pub(crate) fn new(args: SidecarArgs, matches: Option<&ArgMatches>) -> Self {
+        let mut in_environment = Vec::new();
+        if let Some(matches) = matches {
+            let from_there = |id: &str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+            let ids = matches.ids().map(clap::Id::as_str);
+            in_environment.extend(ids.filter(|id| from_there(id)).map(str::to_owned));
+        }
+        Self {
+            args,
+            in_environment,
+        }
+    }
+
+    /// The value of `flag`, which begins with two dashes.
+    pub(crate) fn flag<'a>(&self, flag: &'static str, text: Option<&'a str>) -> Flag<'a> {
+        let field = flag.trim_start_matches('-').replace('-', "_");
+        Flag {
+            text,
+            flag,
+            in_environment: self.in_environment.contains(&field),
+        }
     }
 }
 
-impl SidecarArgs {
-    /// Checks what was typed as a whole.
-    pub(crate) fn resolve(self) -> Result<SidecarSettings, String> {
-        let limit = |flag: &str, text: &str| {
-            values::limit(text)
-                .map_err(|error| format!("invalid value '{text}' for '{flag}': {error}"))
-        };
-        let limits = TimeLimits {
-            total: limit("--timeout", &self.timeout)?,
-            response_start: limit("--response-start-timeout", &self.response_start_timeout)?,
-            idle: limit("--idle-timeout", &self.idle_timeout)?,
-            upgraded: None,
-        };
-        let proxy = SidecarConfig {
-            app: self.app,
-            listen: self.listen,
-            concurrency: self.concurrency,
-            queue_depth: self.queue,
-            limits,
-            workers: self.workers.unwrap_or_else(plimsoll_proxy::default_workers),
-            connections_max: crate::sidecar::connections_max(),
-            tls: None,
-            tls_port: None,
-            app_tls: None,
-            options: SidecarOptions::default(),
-        };
-        // Built once to check, once to run: the check must come before anything is opened.
-        proxy.breaker().map_err(|error| error.to_string())?;
-        let pod = self.pod.unwrap_or_else(host_name);
-        let identity = Identity::new(self.namespace, self.configuration, self.revision, pod)
-            .map_err(|error| error.to_string())?;
-        let load_reports = self.load_reports.resolve()?;
-        Ok(SidecarSettings {
-            proxy,
-            metrics_listen: self.metrics_listen,
-            identity,
-            drain_quiet: self.drain_quiet,
-            load_reports,
-            log_format: self.log_format,
-        })
+impl Flag<'_> {
+    /// Without its dashes.
+    pub(crate) fn name(&self) -> &'static str {
+        self.flag.trim_start_matches('-')
     }
-}
 
-fn host_name() -> String {
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    if name.is_empty() {
-        "localhost".to_owned()
-    } else {
-        name
+    /// Where it was typed: the flag or its variable.
+    pub(crate) fn source(&self) -> String {
+        if self.in_environment {
+            let name = self.name().replace('-', "_");
+            format!("PLIMSOLL_{}", name.to_ascii_uppercase())
+        } else {
+            self.flag.to_owned()
+        }
     }
 }

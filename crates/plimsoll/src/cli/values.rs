@@ -1,12 +1,8 @@
 //! How values are written on the command line and in the environment.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
 use std::time::Duration;
-
-/// A time limit: `300s`, `1m 30s`, `250ms`; `0` is off.
-pub(crate) fn limit(text: &str) -> Result<Option<Duration>, String> {
-    duration(text).map(|duration| (!duration.is_zero()).then_some(duration))
-}
 
 /// A length of time: `30s`, `1m 30s`, `250ms`, `0`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -28,6 +24,20 @@ pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60
 /// A length of time as it is read: `1m 30s`, `250ms`, `0s`.
 pub(crate) fn written(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
+}
+
+/// More threads than this help nobody.
+pub(crate) const WORKERS_MAX: usize = 256;
+
+/// A number of threads.
+pub(crate) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let accepted = format!("write a number from 1 to {WORKERS_MAX}");
+    let workers: NonZeroUsize = text.parse().map_err(|_| accepted.clone())?;
+    if workers.get() > WORKERS_MAX {
+        Err(accepted)
+    } else {
+        Ok(workers)
+    }
 }
 
 /// A share of a whole: `10%`, `0%`, `12.5%`.
@@ -119,17 +129,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_read_and_zero_is_off() {
+    fn lengths_of_time_are_read() {
         for (text, expected) in [
-            ("0", None),
-            ("0s", None),
-            ("300s", Some(300_000)),
-            ("1m 30s", Some(90_000)),
-            ("250ms", Some(250)),
+            ("0", 0),
+            ("0s", 0),
+            ("300s", 300_000),
+            ("1m 30s", 90_000),
+            ("250ms", 250),
         ] {
             assert_eq!(
-                limit(text),
-                Ok(expected.map(Duration::from_millis)),
+                duration(text),
+                Ok(Duration::from_millis(expected)),
                 "{text}"
             );
         }
@@ -142,7 +152,7 @@ mod tests {
             "99999999999999999999s",
             "400days",
         ] {
-            assert!(limit(text).is_err(), "{text}");
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::harness::gateway::Folder;
-use crate::harness::sidecar::{Sidecar, plimsoll};
+use crate::harness::sidecar::{Sidecar, in_pod, plimsoll};
 use crate::harness::{app, soon};
 
 /// Exit codes and streams of one run.
@@ -360,6 +360,58 @@ async fn a_bad_environment_is_told_like_a_bad_flag() {
             &["sidecar", "--app", "8080"]
         };
         run(arguments, &[(name, value)]).await.refused(64, words);
+    }
+}
+
+#[tokio::test]
+async fn everything_wrong_with_knatives_variables_is_told_at_once() {
+    let wrong = [
+        ("CONTAINER_CONCURRENCY", "ten"),
+        (
+            "OBSERVABILITY_CONFIG",
+            "{\"tracing\":{\"protocol\":\"zipkin\"}}",
+        ),
+        ("QUEUE_SERVING_PORT", "http"),
+        ("SERVING_READINESS_PROBE", "{\"exec\":{}}"),
+        ("PLIMSOLL_TIMEOUT", "never"),
+    ];
+    let output = in_pod(8080, &wrong).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told.lines().count(), wrong.len(), "{told}");
+    for (name, _) in wrong {
+        assert!(told.contains(&format!("for '{name}'")), "{name}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn check_shows_what_it_comes_to_and_where_each_came_from() {
+    let probe = "{\"httpGet\":{\"path\":\"/health\",\"port\":8080},\"periodSeconds\":1}";
+    let variables = [
+        ("CONTAINER_CONCURRENCY", "10"),
+        ("SERVING_READINESS_PROBE", probe),
+        ("PLIMSOLL_IDLE_TIMEOUT", "5s"),
+        ("QUEUE_SERVING_PORT", "ignored, for the flag wins"),
+    ];
+    let mut command = in_pod(8080, &variables);
+    let listen = ["--listen", "127.0.0.1:1", "--check"];
+    let output = command.args(listen).output().await.unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*told), (Some(0), ""), "{shown}");
+    for line in [
+        "app = \"127.0.0.1:8080\"  # USER_PORT",
+        "listen = \"127.0.0.1:1\"  # --listen",
+        "concurrency = \"10\"  # CONTAINER_CONCURRENCY",
+        "queue = \"100\"",
+        "timeout = \"5m\"  # REVISION_TIMEOUT_SECONDS",
+        "idle-timeout = \"5s\"  # PLIMSOLL_IDLE_TIMEOUT",
+        "drain-quiet = \"30s\"",
+        "readiness = \"http://127.0.0.1:8080/health, once within 1s\"  # SERVING_READINESS_PROBE",
+        "user-metrics-listen = \"off\"",
+        "log-format = \"json\"",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}:\n{shown}");
     }
 }
 

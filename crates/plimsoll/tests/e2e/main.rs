@@ -32,6 +32,8 @@ mod gateway_traffic;
 mod grpc;
 mod harness;
 mod headers;
+mod knative;
+mod knative_tls;
 mod limits;
 mod load_reports;
 mod memory;

@@ -96,6 +96,19 @@ pub enum TlsError {
         /// As it was given.
         name: String,
     },
+    /// A name of a cipher suite or of a group that is not there.
+    #[error("{what} `{name}` is not supported: {accepted} are")]
+    UnknownName {
+        /// What it should be a name of.
+        what: &'static str,
+        /// As it was given.
+        name: String,
+        /// What there is.
+        accepted: String,
+    },
+    /// The least version is above the greatest.
+    #[error("the minimum version is above the maximum")]
+    NoVersion,
     /// The system has no randomness, or something as unlikely.
     #[error("TLS cannot be set up: {cause}")]
     Setup {

@@ -8,7 +8,7 @@ use rustls::crypto::ring::Ticketer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::tls::{ALPN_HTTP1, ALPN_HTTP1_0, ALPN_HTTP2, Identity, TlsError, provider};
+use crate::tls::{ALPN_HTTP1, ALPN_HTTP1_0, ALPN_HTTP2, HandshakeRules, Identity, TlsError};
 
 /// TLS 1.2 and 1.3 towards clients, with HTTP/2 and HTTP/1 by ALPN.
 ///
@@ -48,9 +48,17 @@ impl ServerTls {
     /// # Errors
     /// The system has no randomness.
     pub fn new(identity: &Identity) -> Result<Self, TlsError> {
+        Self::with_rules(identity, &HandshakeRules::default())
+    }
+
+    /// The same, with handshakes that agree on what `rules` accept.
+    ///
+    /// # Errors
+    /// The system has no randomness, or the rules leave nothing to agree on.
+    pub fn with_rules(identity: &Identity, rules: &HandshakeRules) -> Result<Self, TlsError> {
         let current = Arc::new(Current(ArcSwap::new(Arc::clone(&identity.certified))));
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+        let mut config = ServerConfig::builder_with_provider(Arc::new(rules.provider()))
+            .with_protocol_versions(rules.versions)
             .map_err(TlsError::setup)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Current>::clone(&current));

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::section::Section;
+use crate::cli::LogFormat;
+use crate::cli::values::WORKERS_MAX;
 use crate::cli::values::{self, DURATION_MAX};
-use crate::cli::{LogFormat, WORKERS_MAX};
 use crate::gateway::plan::{
     ADMIN_DEFAULT, DRAIN_QUIET_DEFAULT, LISTEN_DEFAULT, PemPair, ProcessPlan,
 };

@@ -21,8 +21,33 @@ pub(crate) struct Sidecar {
     pub(crate) data: SocketAddr,
     /// Where metrics are served.
     pub(crate) metrics: SocketAddr,
-    log: Log,
+    /// What it said when it began to serve.
+    serving: Value,
+    pub(crate) log: Log,
 }
+
+/// What Knative's controller sets for a revision without settings of its own; `USER_PORT` is to be added.
+const POD: &[(&str, &str)] = &[
+    ("CONTAINER_CONCURRENCY", "0"),
+    ("ENABLE_HTTP2_AUTO_DETECTION", "false"),
+    ("ENABLE_HTTP_FULL_DUPLEX", "false"),
+    ("ENABLE_MULTI_CONTAINER_PROBES", "false"),
+    ("HOST_IP", "10.0.0.1"),
+    ("OBSERVABILITY_CONFIG", "{}"),
+    ("QUEUE_SERVING_PORT", "8012"),
+    ("QUEUE_SERVING_TLS_PORT", "8112"),
+    ("REVISION_IDLE_TIMEOUT_SECONDS", "0"),
+    ("REVISION_RESPONSE_START_TIMEOUT_SECONDS", "0"),
+    ("REVISION_TIMEOUT_SECONDS", "300"),
+    ("SERVING_CONFIGURATION", "hello"),
+    ("SERVING_LOGGING_CONFIG", ""),
+    ("SERVING_LOGGING_LEVEL", ""),
+    ("SERVING_NAMESPACE", "default"),
+    ("SERVING_POD", "hello-00001-deployment-8ff587cc9-7g9gc"),
+    ("SERVING_POD_IP", "10.0.0.7"),
+    ("SERVING_REVISION", "hello-00001"),
+    ("SERVING_SERVICE", "hello"),
+];
 
 /// What it has written to standard error.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +57,8 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 pub(crate) fn plimsoll() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PLIMSOLL_") {
+        let is_ours = name.to_string_lossy().starts_with("PLIMSOLL_");
+        if is_ours || POD.iter().any(|(known, _)| name == *known) || name == "USER_PORT" {
             command.env_remove(name);
         }
     }
@@ -40,15 +66,46 @@ pub(crate) fn plimsoll() -> Command {
     command
 }
 
+/// `plimsoll sidecar` in the environment of a pod of Knative's.
+pub(crate) fn in_pod(port: u16, variables: &[(&str, &str)]) -> Command {
+    let mut command = plimsoll();
+    command
+        .arg("sidecar")
+        .envs(POD.iter().copied())
+        .env("USER_PORT", port.to_string())
+        .envs(variables.iter().copied());
+    command
+}
+
 impl Sidecar {
     /// Starts it in front of `app`, with more arguments, and waits until it serves.
     pub(crate) async fn start(app: SocketAddr, arguments: &[&str]) -> Self {
-        let mut child = plimsoll()
+        let mut command = plimsoll();
+        command
             .args(["sidecar", "--app", &app.to_string()])
+            .args(arguments);
+        Self::run(command).await
+    }
+
+    /// Starts it as Knative does, in front of the application on `port` of this machine, with its ports out of the way.
+    /// `variables` come after those of the controller.
+    pub(crate) async fn start_in_pod(
+        port: u16,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = in_pod(port, variables);
+        command
+            .args(["--drain-listen", "127.0.0.1:0"])
+            .args(arguments);
+        Self::run(command).await
+    }
+
+    async fn run(mut command: Command) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .args(["--metrics-listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
-            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -68,8 +125,22 @@ impl Sidecar {
             child,
             data: serving["listen"].as_str().unwrap().parse().unwrap(),
             metrics: metrics.unwrap().parse().unwrap(),
+            serving,
             log,
         }
+    }
+
+    /// Where one of the other ports is, by its name in the log.
+    #[track_caller]
+    pub(crate) fn port(&self, name: &str) -> SocketAddr {
+        let address = self.serving[name].as_str();
+        let address = address.unwrap_or_else(|| panic!("no {name}: {}", self.serving));
+        address.parse().unwrap()
+    }
+
+    /// Whether one of the other ports is open.
+    pub(crate) fn has_port(&self, name: &str) -> bool {
+        self.serving[name].is_string()
     }
 
     /// One answer of the metrics port.

@@ -1,0 +1,402 @@
+//! What the sidecar runs with: flags over their variables, over Knative's variables, over defaults.
+//!
+//! First everything is read as it was written, then it is resolved into values that are all valid. What is wrong in
+//! either step is collected and told together, before anything is opened.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_proxy::{Knative, ServerTls, SidecarConfig, SidecarOptions, TimeLimits, TlsPort};
+use plimsoll_wire::Identity;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::contract::{Contract, Names};
+use super::layers::Layers;
+use super::observability::{Observability, RequestMetrics};
+use super::readiness::spec::Probe;
+use super::show::Shown;
+use super::tls::{CertificateFiles, Found};
+use super::variables::{Problem, Variables};
+use crate::cli::values;
+use crate::cli::{KnativeWhen, LogFormat, Typed};
+use crate::gateway::watch::Stamp;
+use crate::load_report::LoadReportSettings;
+
+/// Where Knative mounts the certificate.
+const TLS_DIRECTORY: &str = "/var/lib/knative/certs";
+
+/// The data port.
+const DATA_PORT: u16 = 8012;
+
+/// The data port with TLS.
+const TLS_PORT: u16 = 8112;
+
+/// The metrics port.
+const METRICS_PORT: u16 = 9090;
+
+/// Where the containers of a pod wait for the drain.
+const DRAIN_PORT: u16 = 8022;
+
+/// Where the process tells of itself.
+const PROFILING_PORT: u16 = 8008;
+
+/// The time limit of a request unless told otherwise: Knative's.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The quiet period of the drain unless told otherwise: Knative's.
+const DRAIN_QUIET: Duration = Duration::from_secs(30);
+
+/// What the sidecar runs with: all of it valid.
+#[derive(Debug, Clone)]
+pub(crate) struct SidecarSettings {
+    pub(crate) proxy: SidecarConfig,
+    pub(crate) metrics_listen: SocketAddr,
+    pub(crate) identity: Identity,
+    pub(crate) drain_quiet: Duration,
+    /// `None` is no reports.
+    pub(crate) load_reports: Option<LoadReportSettings>,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: LevelFilter,
+    /// Where `/wait-for-drain` is served.
+    pub(crate) drain_listen: Option<SocketAddr>,
+    /// Where metrics for users are served.
+    pub(crate) user_metrics_listen: Option<SocketAddr>,
+    /// Where the process tells of itself.
+    pub(crate) profiling_listen: Option<SocketAddr>,
+    /// The files behind the certificate of `proxy.tls_port`.
+    pub(crate) certificate: Option<Certificate>,
+    /// What makes the application ready; nothing is always ready.
+    pub(crate) readiness: Vec<Probe>,
+    /// Whether probes by HTTP find out if the application speaks HTTP/2.
+    pub(crate) detect_http2: bool,
+    /// Whose pod it is, as far as Knative has said.
+    #[expect(
+        dead_code,
+        reason = "labels of what is observed, which is not there yet"
+    )]
+    pub(crate) names: Names,
+    #[expect(dead_code, reason = "the same")]
+    pub(crate) observability: Observability,
+    /// What was asked for and is not supported.
+    pub(crate) warnings: Vec<String>,
+    /// All of this as `--check` shows it.
+    pub(crate) shown: Shown,
+}
+
+/// A certificate that is renewed on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    pub(crate) files: CertificateFiles,
+    /// The files as they were before they were read.
+    pub(crate) known: Vec<(PathBuf, Stamp)>,
+}
+
+/// Resolves what was typed over what the environment says.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn resolve(
+    typed: &Typed,
+    variables: &Variables,
+) -> Result<SidecarSettings, Vec<Problem>> {
+    let mut layers = Layers::new(typed, variables);
+    let app_port = layers.app_port();
+    let contract = Contract::read(variables, app_port, &mut layers.reader);
+    layers.is_knative = match typed.args.knative {
+        KnativeWhen::Auto => contract.is_knative,
+        KnativeWhen::On => true,
+        KnativeWhen::Off => false,
+    };
+    let settings = layers.settings(contract);
+    let problems = layers.reader.into_problems();
+    match settings {
+        Some(mut settings) if problems.is_empty() => {
+            settings.shown = layers.shown;
+            Ok(settings)
+        }
+        _ => Err(problems),
+    }
+}
+
+impl Layers<'_> {
+    fn settings(&mut self, mut contract: Contract) -> Option<SidecarSettings> {
+        let args = &self.typed.args;
+        let proxy = self.proxy(&mut contract);
+        let metrics = self.flag("--metrics-listen", &args.metrics_listen);
+        let metrics_listen = self.listener(metrics, ("", None), METRICS_PORT);
+        let quiet = self.flag("--drain-quiet", &args.drain_quiet);
+        let drain_quiet = self
+            .limit(quiet, ("", None), DRAIN_QUIET)
+            .unwrap_or_default();
+        let drain = self.flag("--drain-listen", &args.drain_listen);
+        let default = self.is_knative.then(|| self.everywhere(DRAIN_PORT));
+        let drain_listen = self.optional_listener(drain, ("", None), default);
+        let user_metrics_listen = self.user_metrics(&contract.observability);
+        let profiling_listen = self.profiling(&contract);
+        let identity = self.identity(&contract.names);
+        let (tls_port, certificate) = self.tls(&mut contract).unzip();
+        let load_reports = self.load_reports();
+        let log_format = args.log_format.unwrap_or(if self.is_knative {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        });
+        let log_level = contract.log_level.unwrap_or(LevelFilter::INFO);
+        self.shown
+            .probes(&contract.readiness, contract.detect_http2);
+        self.shown.observability(&contract.observability);
+        self.shown
+            .add("log-format", format!("{log_format:?}").to_lowercase(), "");
+        self.shown.add("log-level", log_level.to_string(), "");
+        self.shown.warnings(&contract.warnings);
+        Some(SidecarSettings {
+            proxy: SidecarConfig { tls_port, ..proxy? },
+            metrics_listen,
+            identity: identity?,
+            drain_quiet,
+            load_reports,
+            log_format,
+            log_level,
+            drain_listen,
+            user_metrics_listen,
+            profiling_listen,
+            certificate,
+            readiness: contract.readiness,
+            detect_http2: contract.detect_http2,
+            names: contract.names,
+            observability: contract.observability,
+            warnings: contract.warnings,
+            shown: Shown::default(),
+        })
+    }
+
+    fn proxy(&mut self, contract: &mut Contract) -> Option<SidecarConfig> {
+        let args = &self.typed.args;
+        let app = self.app(contract.app_port);
+        let listen = self.flag("--listen", &args.listen);
+        let port = ("QUEUE_SERVING_PORT", contract.serving_port);
+        let listen = self.listener(listen, port, DATA_PORT);
+        let concurrency = self.flag("--concurrency", &args.concurrency);
+        let variable = ("CONTAINER_CONCURRENCY", contract.concurrency);
+        let number = |text: &str| text.parse().map_err(|_| "write a whole number".to_owned());
+        let concurrency = self.pick(concurrency, number, variable, 0, ToString::to_string);
+        let queue = self.flag("--queue", &args.queue);
+        let queue_depth = self.parsed(queue, number);
+        let config = SidecarConfig {
+            app: app.unwrap_or(listen),
+            listen,
+            concurrency,
+            queue_depth,
+            limits: self.limits(contract),
+            workers: self.workers(),
+            connections_max: crate::sidecar::connections_max(),
+            tls: None,
+            tls_port: None,
+            app_tls: None,
+            options: SidecarOptions {
+                knative: self.is_knative.then(Knative::default),
+            },
+        };
+        // Built once to check, once to run: the check must come before anything is opened.
+        match config.breaker() {
+            Ok(breaker) => {
+                let places = breaker.map_or(0, |breaker| breaker.queue_depth());
+                let source = queue.text.map_or_else(String::new, |_| queue.source());
+                self.shown.add("queue", places.to_string(), &source);
+            }
+            Err(error) => {
+                let depth =
+                    queue_depth.map_or_else(String::new, |depth| format!(", a queue of {depth}"));
+                self.reader.add(
+                    "--concurrency",
+                    format!("{concurrency}{depth}"),
+                    error.to_string(),
+                );
+            }
+        }
+        app.map(|_| config)
+    }
+
+    fn app(&mut self, port: Option<u16>) -> Option<SocketAddr> {
+        let flag = self.flag("--app", &self.typed.args.app);
+        let variable = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let parse = |text: &str| values::target(text).map(Some);
+        let show = |app: &Option<SocketAddr>| app.map_or_else(String::new, |app| app.to_string());
+        let app = self.pick(flag, parse, ("USER_PORT", variable.map(Some)), None, show);
+        if app.is_none() && flag.text.is_none() && !self.reader.is_wrong("USER_PORT") {
+            let missing = "it says where the application listens: give --app HOST:PORT, PLIMSOLL_APP or USER_PORT";
+            self.reader.add("--app", "", missing);
+        }
+        app
+    }
+
+    fn limits(&mut self, contract: &Contract) -> TimeLimits {
+        let args = &self.typed.args;
+        let total = self.flag("--timeout", &args.timeout);
+        let start = self.flag("--response-start-timeout", &args.response_start_timeout);
+        let idle = self.flag("--idle-timeout", &args.idle_timeout);
+        TimeLimits {
+            total: self.limit(
+                total,
+                ("REVISION_TIMEOUT_SECONDS", contract.timeout),
+                TIMEOUT,
+            ),
+            response_start: self.limit(
+                start,
+                (
+                    "REVISION_RESPONSE_START_TIMEOUT_SECONDS",
+                    contract.response_start_timeout,
+                ),
+                Duration::ZERO,
+            ),
+            idle: self.limit(
+                idle,
+                ("REVISION_IDLE_TIMEOUT_SECONDS", contract.idle_timeout),
+                Duration::ZERO,
+            ),
+            upgraded: None,
+        }
+    }
+
+    fn workers(&mut self) -> NonZeroUsize {
+        let flag = self.flag("--workers", &self.typed.args.workers);
+        let default = plimsoll_proxy::default_workers();
+        self.pick(
+            flag,
+            values::workers,
+            ("", None),
+            default,
+            ToString::to_string,
+        )
+    }
+
+    fn user_metrics(&mut self, observability: &Observability) -> Option<SocketAddr> {
+        let flag = self.flag(
+            "--user-metrics-listen",
+            &self.typed.args.user_metrics_listen,
+        );
+        let wanted = match &observability.request_metrics {
+            Some(RequestMetrics::Prometheus { listen }) => Some(*listen),
+            _ => None,
+        };
+        // Where IPv6 is not there, everywhere means IPv4.
+        let wanted = wanted.map(|address| match address.ip() {
+            IpAddr::V6(ip) if ip.is_unspecified() => self.everywhere(address.port()),
+            _ => address,
+        });
+        self.optional_listener(flag, ("OBSERVABILITY_CONFIG", wanted), None)
+    }
+
+    fn profiling(&mut self, contract: &Contract) -> Option<SocketAddr> {
+        let flag = self.flag("--profiling-listen", &self.typed.args.profiling_listen);
+        let port = contract.profiling_port.unwrap_or(PROFILING_PORT);
+        let wanted = contract
+            .observability
+            .profiling
+            .then(|| self.everywhere(port));
+        self.optional_listener(flag, ("OBSERVABILITY_CONFIG", wanted), None)
+    }
+
+    fn identity(&mut self, names: &Names) -> Option<Identity> {
+        let args = &self.typed.args;
+        let variable = |name, value: &Option<String>| (name, value.clone());
+        let flag = self.flag("--namespace", &args.namespace);
+        let from = variable("SERVING_NAMESPACE", &names.namespace);
+        let namespace = self.label(flag, from, "default".to_owned());
+        let flag = self.flag("--configuration", &args.configuration);
+        let from = variable("SERVING_CONFIGURATION", &names.configuration);
+        let configuration = self.label(flag, from, "local".to_owned());
+        let flag = self.flag("--revision", &args.revision);
+        let from = variable("SERVING_REVISION", &names.revision);
+        let revision = self.label(flag, from, "local".to_owned());
+        let flag = self.flag("--pod", &args.pod);
+        let from = variable("SERVING_POD", &names.pod);
+        let pod = self.label(flag, from, host_name());
+        let identity = Identity::new(namespace, configuration, revision, &*pod);
+        identity
+            .map_err(|error| self.reader.add("--pod", pod, error.to_string()))
+            .ok()
+    }
+
+    /// The port with TLS: there if the certificate is.
+    fn tls(&mut self, contract: &mut Contract) -> Option<(TlsPort, Certificate)> {
+        let args = &self.typed.args;
+        let asked = args.tls_dir.as_deref();
+        let directory = asked.or_else(|| self.is_knative.then(|| Path::new(TLS_DIRECTORY)))?;
+        let flag = self.typed.flag("--tls-dir", asked.and_then(Path::to_str));
+        let text = directory.display().to_string();
+        let problem = |error: &dyn Display| Problem::new(flag.source(), &*text, error.to_string());
+        let files = match CertificateFiles::find(directory) {
+            Ok(Found::Both(files)) => Ok(files),
+            Ok(Found::Neither) if asked.is_none() => return None,
+            Ok(Found::Half(missing)) if asked.is_none() => {
+                let missing = missing.display();
+                contract
+                    .warnings
+                    .push(format!("there is no TLS, for there is no {missing}"));
+                return None;
+            }
+            Ok(_) => Err(problem(&"tls.crt and tls.key must be in it")),
+            Err(error) => Err(problem(&error)),
+        };
+        let made = files.and_then(|files| {
+            let known = files.known();
+            let identity = files.read().map_err(|error| problem(&error))?;
+            let tls = ServerTls::with_rules(&identity, &contract.tls_rules);
+            Ok((
+                tls.map_err(|error| problem(&error))?,
+                Certificate { files, known },
+            ))
+        });
+        let (tls, certificate) = match made {
+            Ok(made) => made,
+            Err(problem) => {
+                self.reader.keep(problem);
+                return None;
+            }
+        };
+        let listen = self.flag("--tls-listen", &args.tls_listen);
+        let listen = self.listener(
+            listen,
+            ("QUEUE_SERVING_TLS_PORT", contract.tls_port),
+            TLS_PORT,
+        );
+        self.shown.add(
+            "tls-dir",
+            text,
+            &if asked.is_some() {
+                flag.source()
+            } else {
+                String::new()
+            },
+        );
+        let tls = Arc::new(tls);
+        Some((TlsPort { listen, tls }, certificate))
+    }
+
+    fn load_reports(&mut self) -> Option<LoadReportSettings> {
+        match self.typed.args.load_reports.clone().resolve() {
+            Ok(settings) => settings,
+            Err(message) => {
+                self.reader.keep(Problem::plain(message));
+                None
+            }
+        }
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
