@@ -1,6 +1,7 @@
 //! The balancer through its public interface, in virtual time.
 
 mod failing;
+mod idle;
 mod lifecycle;
 mod model;
 mod waiting;
