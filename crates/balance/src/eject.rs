@@ -103,8 +103,8 @@ impl EjectionReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Failures => "failures",
-            Self::RetryAfter => "retry-after",
-            Self::ProbeFailed => "probe-failed",
+            Self::RetryAfter => "retry_after",
+            Self::ProbeFailed => "probe_failed",
         }
     }
 }

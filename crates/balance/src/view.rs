@@ -118,9 +118,10 @@ pub struct LatencyView {
     pub recent: Option<Duration>,
     /// All successes together.
     pub sum: Duration,
-    /// Answers of the last half to whole minute, of which the quantiles are. Of
-    /// the first 1,024 since the address is known all count, then one in eight.
-    pub count: u64,
+    /// Answers of the last half to whole minute of which the quantiles are: a
+    /// sample. Of the first 1,024 since the address is known it has all, then one
+    /// in eight.
+    pub sampled: u64,
     /// The median.
     pub p50: Option<Duration>,
     /// Nine of ten answers took at most so long.
@@ -175,7 +176,7 @@ impl EndpointState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
-            Self::SlowStart => "slow-start",
+            Self::SlowStart => "slow_start",
             Self::Ejected => "ejected",
             Self::Probing => "probing",
             Self::Draining => "draining",
@@ -198,7 +199,7 @@ impl LatencyView {
             weight: average.map_or(0.0, |average| average.weight),
             recent: endpoint.learned.recent().and_then(seconds),
             sum: endpoint.learned.latency_sum(),
-            count: summary.count(),
+            sampled: summary.count(),
             p50: summary.quantile(0.5),
             p90: summary.quantile(0.9),
             p99: summary.quantile(0.99),

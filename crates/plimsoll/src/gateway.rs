@@ -62,7 +62,8 @@ pub(crate) fn run(settings: GatewaySettings) -> Result<(), Fault> {
     } = settings;
     // A certificate that cannot be used is a mistake like any other, and told before a port is opened.
     let stamps = origin.stamps();
-    let inputs = Inputs::of(plan, stamps).map_err(|problems| Fault::Usage(problems.join("\n")))?;
+    let inputs =
+        Inputs::of(plan, stamps).map_err(|unusable| Fault::Usage(unusable.problems.join("\n")))?;
     if check {
         return cli::print(&inputs.plan.to_toml());
     }

@@ -316,6 +316,9 @@ impl Errand<'_> {
     }
 
     /// Another endpoint than those that were tried, within the budget.
+    ///
+    /// If none of the others has a slot, the request takes the next slot that is free, even that of one that has
+    /// failed it: places in the queue are all alike, so that nobody waits while an endpoint idles.
     async fn next_pick(
         self,
         exchange: &Exchange,

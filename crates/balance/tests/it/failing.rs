@@ -236,7 +236,7 @@ fn an_answer_that_ends_a_trial_is_shown_once() {
     assert!(!(0..50).any(|_| answer(&slow)), "no trial yet");
     assert!((0..1_000).any(|_| answer(&|_| 2)), "there was no trial");
     let shown = view(&balancer, at(now + 2), "a");
-    assert_eq!(shown.latency.count, shown.successes);
+    assert_eq!(shown.latency.sampled, shown.successes);
 }
 
 /// Has `a` ejected at `now`.

@@ -325,6 +325,13 @@ impl Endpoints {
         if sources.unchecked && returned > 0 {
             self.trust(&addresses);
         }
+        if returned > 0 {
+            // The balancer remembers an address for longer while requests are there, and that it was draining.
+            let given_back = |address: &&Arc<str>| !sources.set_by_api.contains_key(*address);
+            for address in addresses.iter().filter(given_back) {
+                self.balancer.set_draining(now, address, false);
+            }
+        }
         let present: BTreeSet<&Arc<str>> = addresses.iter().collect();
         for (address, set) in &mut sources.set_by_api {
             if present.contains(address) {
@@ -511,6 +518,26 @@ mod tests {
         endpoints.set_draining("10.0.0.2:2", false).unwrap();
         assert_eq!(shown(&endpoints), ["10.0.0.1:1 1", "10.0.0.2:2 5"]);
         assert!(endpoints.set_by_api().is_empty());
+    }
+
+    #[test]
+    fn what_the_api_has_forgotten_the_balancer_has_forgotten_too() {
+        let endpoints = endpoints(&["10.0.0.1:1"]);
+        let now = endpoints.clock.now();
+        // A request that outlives the memory of the API keeps the balancer's alive.
+        let Ok(plimsoll_balance::Entry::Running(pick)) = endpoints.balancer.enter(now, 0) else {
+            panic!("there is an endpoint without limits");
+        };
+        endpoints.set_draining("10.0.0.1:1", true).unwrap();
+        endpoints.configure(&plan(&[]), None);
+        let later = endpoints.clock.now();
+        let later = later.saturating_add(BalancerConfig::default().retention);
+        endpoints.balancer.advance(later);
+        endpoints.expire(later);
+        endpoints.configure(&plan(&["10.0.0.1:1"]), None);
+        assert_eq!(endpoints.balancer.view(later).endpoints[0].in_flight, 1);
+        assert_eq!(shown(&endpoints), ["10.0.0.1:1 1"]);
+        drop(pick);
     }
 
     #[test]

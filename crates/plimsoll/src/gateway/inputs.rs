@@ -8,7 +8,7 @@ use plimsoll_proxy::{ClientTls, ClientTlsConfig, Identity, TlsError, Trust};
 
 use super::config::{ProcessSettings, told};
 use super::files::{self, ListFault};
-use super::plan::{PemPair, Plan, UpstreamTlsPlan};
+use super::plan::{PemPair, Plan, ServicePlan, UpstreamTlsPlan};
 use super::upstream::Upstream;
 use super::watch::{self, Stamp};
 
@@ -30,10 +30,21 @@ pub(crate) struct Inputs {
     pub(crate) plan: Plan,
     /// The certificate for clients.
     pub(crate) identity: Option<Identity>,
-    /// By the names of services.
-    pub(crate) lists: BTreeMap<String, Result<Vec<Upstream>, ListFault>>,
+    pub(crate) lists: Lists,
     pub(crate) tls: BTreeMap<String, UpstreamTls>,
     /// Each file as it was before it was read.
+    pub(crate) stamps: BTreeMap<PathBuf, Stamp>,
+}
+
+/// What the files of upstreams say, by the names of services.
+pub(crate) type Lists = BTreeMap<String, Result<Vec<Upstream>, ListFault>>;
+
+/// Why a plan cannot be used.
+#[derive(Debug)]
+pub(crate) struct Unusable {
+    /// One line for each problem.
+    pub(crate) problems: Vec<String>,
+    /// Each file that matters to the plan, as it was before it was read: a change there may mend it.
     pub(crate) stamps: BTreeMap<PathBuf, Stamp>,
 }
 
@@ -74,24 +85,24 @@ impl Inputs {
     /// Reads the plan anew where it comes from a file, and all files it names. Blocks.
     ///
     /// # Errors
-    /// Why the plan cannot be used, one line for each problem. A list of upstreams that is wrong is no reason: the
-    /// one before stays in use.
-    pub(crate) fn read(origin: &Origin, current: &Plan) -> Result<Self, Vec<String>> {
+    /// Why the plan cannot be used. A list of upstreams that is wrong is no reason: the one before stays in use.
+    pub(crate) fn read(origin: &Origin, current: &Plan) -> Result<Self, Unusable> {
         let stamps = origin.stamps();
         let plan = match origin {
-            Origin::Flags => current.clone(),
-            Origin::File { path, flags } => {
-                files::read_plan(path, flags).map_err(|problems| lines(&told(&problems)))?
-            }
+            Origin::Flags => Ok(current.clone()),
+            Origin::File { path, flags } => files::read_plan(path, flags),
         };
-        Self::of(plan, stamps)
+        match plan {
+            Ok(plan) => Self::of(plan, stamps),
+            Err(problems) => {
+                let problems = lines(&told(&problems));
+                Err(Unusable { problems, stamps })
+            }
+        }
     }
 
     /// Reads the files that `plan` names. `stamps` are those of files read before.
-    pub(crate) fn of(
-        plan: Plan,
-        mut stamps: BTreeMap<PathBuf, Stamp>,
-    ) -> Result<Self, Vec<String>> {
+    pub(crate) fn of(plan: Plan, mut stamps: BTreeMap<PathBuf, Stamp>) -> Result<Self, Unusable> {
         for path in plan.files() {
             let stamp = watch::stamp(&path);
             stamps.insert(path, stamp);
@@ -103,11 +114,9 @@ impl Inputs {
             keep(error, "tls".to_owned());
             None
         });
-        let (mut lists, mut tls) = (BTreeMap::new(), BTreeMap::new());
+        let lists = read_lists(&plan);
+        let mut tls = BTreeMap::new();
         for service in &plan.services {
-            if let Some(path) = &service.upstream_file {
-                lists.insert(service.name.clone(), files::read_upstreams(path));
-            }
             match service.tls.as_ref().map(|plan| upstream_tls(plan, &stamps)) {
                 Some(Ok(made)) => drop(tls.insert(service.name.clone(), made)),
                 Some(Err(error)) => keep(error, format!("services.{}.tls", service.name)),
@@ -115,7 +124,7 @@ impl Inputs {
             }
         }
         if !problems.is_empty() {
-            return Err(problems);
+            return Err(Unusable { problems, stamps });
         }
         Ok(Self {
             plan,
@@ -125,6 +134,15 @@ impl Inputs {
             stamps,
         })
     }
+}
+
+/// Reads the files of upstreams. Blocks.
+pub(crate) fn read_lists(plan: &Plan) -> Lists {
+    let list = |service: &ServicePlan| {
+        let path = service.upstream_file.as_deref()?;
+        Some((service.name.clone(), files::read_upstreams(path)))
+    };
+    plan.services.iter().filter_map(list).collect()
 }
 
 fn lines(text: &str) -> Vec<String> {

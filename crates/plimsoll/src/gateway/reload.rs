@@ -3,7 +3,6 @@
 //! A changed file, or SIGHUP, leads to one thing: the plan is read anew, with everything it names. If it cannot
 //! be used as a whole, what is in use stays in use, and why is in the log, in the status and in the metrics.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use plimsoll_proxy::{RoutesHandle, ServerTls};
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
-use super::inputs::{Inputs, Origin};
+use super::inputs::{self, Inputs, Origin, Unusable};
 use super::plan::Plan;
 use super::services::Services;
 use super::status::Status;
@@ -64,29 +63,33 @@ impl Reloader {
         paths.iter().all(is_list)
     }
 
-    /// Reads everything again; if not `whole`, takes over the lists of upstreams alone.
+    /// Reads everything again; if not `whole`, the lists of upstreams alone.
     async fn reload(&mut self, whole: bool) {
         let (origin, plan) = (self.origin.clone(), self.plan.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            if whole {
-                Inputs::read(&origin, &plan)
-            } else {
-                Inputs::of(plan, BTreeMap::new())
+        if whole {
+            let read = tokio::task::spawn_blocking(move || Inputs::read(&origin, &plan));
+            match read.await {
+                Ok(Ok(inputs)) => self.take_over(inputs),
+                Ok(Err(unusable)) => self.refuse(unusable),
+                Err(_the_runtime_is_ending) => {}
             }
-        });
-        // The runtime is ending.
-        let Ok(read) = read.await else { return };
-        match (read, whole) {
-            (Ok(inputs), true) => self.take_over(inputs),
-            (Ok(mut inputs), false) => self.services.take_lists(&mut inputs),
-            (Err(problems), _) => self.refuse(problems),
+        } else {
+            let read = tokio::task::spawn_blocking(move || inputs::read_lists(&plan));
+            if let Ok(lists) = read.await {
+                self.services.take_lists(lists);
+            }
         }
     }
 
     fn take_over(&mut self, mut inputs: Inputs) {
         let routes = match self.services.take_over(&mut inputs) {
             Ok(routes) => routes,
-            Err(error) => return self.refuse(vec![format!("{error:#}")]),
+            Err(error) => {
+                return self.refuse(Unusable {
+                    problems: vec![format!("{error:#}")],
+                    stamps: inputs.stamps,
+                });
+            }
         };
         self.routes.set(routes);
         if let (Some(tls), Some(identity)) = (&self.tls, &inputs.identity) {
@@ -107,11 +110,17 @@ impl Reloader {
         );
     }
 
-    fn refuse(&self, problems: Vec<String>) {
+    /// What is in use stays. What could mend the refused one is watched, besides what is in use.
+    fn refuse(&mut self, unusable: Unusable) {
+        let Unusable { problems, stamps } = unusable;
         tracing::error!(
             "the configuration is not taken over: {}",
             problems.join("; ")
         );
         self.status.refused(problems);
+        let in_use = self.origin.file().into_iter().chain(self.plan.files());
+        // These are watched already: what is known of them stays.
+        let in_use = in_use.map(|path| (path, None));
+        self.watch.set(in_use.chain(stamps));
     }
 }

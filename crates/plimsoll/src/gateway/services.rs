@@ -18,10 +18,12 @@ use plimsoll_proxy::{
 use super::checks::Checks;
 use super::ejections::EjectionLog;
 use super::endpoints::Endpoints;
-use super::inputs::{Inputs, UpstreamTls};
+use super::files::ListFault;
+use super::inputs::{Inputs, Lists, UpstreamTls};
 use super::plan::ServicePlan;
 use super::probe::Probe;
 use super::resolvers::Resolvers;
+use super::upstream::Upstream;
 use crate::dice::Dice;
 
 /// How often balancers do their housekeeping.
@@ -89,27 +91,26 @@ impl Services {
     pub(crate) fn take_over(&self, inputs: &mut Inputs) -> anyhow::Result<Routes> {
         let before = self.members.load_full();
         let mut members = Vec::with_capacity(inputs.plan.services.len());
-        // What can fail comes first.
+        // All that can fail comes first, and does nothing to what is at work.
         for plan in &inputs.plan.services {
-            let balancer = plan.balancer.clone();
-            balancer
-                .check()
-                .with_context(|| format!("services.{}", plan.name))?;
-        }
-        for plan in &inputs.plan.services {
+            let in_service = || format!("services.{}", plan.name);
+            plan.balancer.check().with_context(in_service)?;
             let before = before.iter().find(|member| member.plan.name == plan.name);
             let tls = inputs.tls.get(&plan.name).cloned();
             let member = match before {
-                Some(before) => self.changed(before, plan.clone(), tls)?,
+                Some(before) => changed(before, plan.clone(), tls),
                 None => self.begun(plan.clone(), tls)?,
             };
-            member
-                .endpoints
-                .configure(plan, inputs.lists.remove(&plan.name));
-            member.resolvers.follow(plan.dns);
-            members.push(Arc::new(member));
+            members.push((member, before));
         }
-        let routes = routes(&members)?;
+        let routes = routes(members.iter().map(|(member, _)| member))?;
+        let members: Vec<Arc<Member>> = members
+            .into_iter()
+            .map(|(member, before)| {
+                let list = inputs.lists.remove(&member.plan.name);
+                Arc::new(self.put_to_work(member, before.map(Arc::as_ref), list))
+            })
+            .collect();
         let stays = |old: &Arc<Member>| {
             let same = |new: &Arc<Member>| new.plan.name == old.plan.name;
             members.iter().any(same)
@@ -120,7 +121,33 @@ impl Services {
         Ok(routes)
     }
 
-    /// A service that was not there.
+    /// Has `member`, which was `before`, do what its plan says.
+    fn put_to_work(
+        &self,
+        mut member: Member,
+        before: Option<&Member>,
+        list: Option<Result<Vec<Upstream>, ListFault>>,
+    ) -> Member {
+        let plan = &member.plan;
+        let settings_before = before.map(|before| &before.plan.balancer);
+        if settings_before.is_some_and(|settings| *settings != plan.balancer)
+            && let Err(error) = member
+                .balancer
+                .reconfigure(self.clock.now(), plan.balancer.clone())
+        {
+            // They have been checked; still, what is refused has to be heard of.
+            tracing::error!(service = plan.name, %error, "the balancer stays as it was");
+        }
+        member.checks = match before.filter(|before| member.is_checked_like(before)) {
+            Some(before) => before.checks.clone(),
+            None => self.start_checks(&member, before.and_then(|it| it.checks.as_deref())),
+        };
+        member.endpoints.configure(&member.plan, list);
+        member.resolvers.follow(member.plan.dns);
+        member
+    }
+
+    /// A service that was not there, not yet at work.
     fn begun(&self, plan: ServicePlan, tls: Option<UpstreamTls>) -> anyhow::Result<Member> {
         let mut config = plan.balancer.clone();
         config.seed = self.dice.bits();
@@ -130,7 +157,7 @@ impl Services {
         let endpoints = Endpoints::new(plan.name.clone(), balancer.clone(), self.clock);
         let endpoints = Arc::new(endpoints);
         let resolvers = Resolvers::new(Arc::clone(&endpoints), Arc::clone(&self.dice));
-        let mut member = Member {
+        Ok(Member {
             plan,
             service: Arc::new(service),
             balancer,
@@ -138,49 +165,7 @@ impl Services {
             resolvers: Arc::new(resolvers),
             tls,
             checks: None,
-        };
-        member.checks = self.start_checks(&member, None);
-        Ok(member)
-    }
-
-    /// A service that was there, with what is different about it.
-    fn changed(
-        &self,
-        before: &Member,
-        plan: ServicePlan,
-        tls: Option<UpstreamTls>,
-    ) -> anyhow::Result<Member> {
-        // The same files make the same: connections and sessions are worth keeping.
-        let tls = match (&before.tls, tls) {
-            (Some(old), Some(new)) if old.is_as(&new) => Some(old.clone()),
-            (_, tls) => tls,
-        };
-        if before.plan.balancer != plan.balancer {
-            before
-                .balancer
-                .reconfigure(self.clock.now(), plan.balancer.clone())?;
-        }
-        let settings = settings(&plan, tls.as_ref());
-        let service = Arc::new(before.service.with_settings(settings));
-        let checked_alike = before.plan.health == plan.health
-            && before.plan.protocol == plan.protocol
-            && before.tls.as_ref().map(|tls| Arc::as_ptr(&tls.tls))
-                == tls.as_ref().map(|tls| Arc::as_ptr(&tls.tls));
-        let mut member = Member {
-            plan,
-            service,
-            balancer: before.balancer.clone(),
-            endpoints: Arc::clone(&before.endpoints),
-            resolvers: Arc::clone(&before.resolvers),
-            tls,
-            checks: None,
-        };
-        member.checks = if checked_alike {
-            before.checks.clone()
-        } else {
-            self.start_checks(&member, before.checks.as_deref())
-        };
-        Ok(member)
+        })
     }
 
     fn start_checks(&self, member: &Member, before: Option<&Checks>) -> Option<Arc<Checks>> {
@@ -203,9 +188,9 @@ impl Services {
     }
 
     /// Takes over what the files of upstreams say.
-    pub(crate) fn take_lists(&self, inputs: &mut Inputs) {
+    pub(crate) fn take_lists(&self, mut lists: Lists) {
         for member in self.members.load().iter() {
-            if let Some(read) = inputs.lists.remove(&member.plan.name) {
+            if let Some(read) = lists.remove(&member.plan.name) {
                 member.endpoints.list(read);
                 member.resolvers.follow(member.plan.dns);
             }
@@ -259,7 +244,36 @@ impl Services {
     }
 }
 
-fn routes(members: &[Arc<Member>]) -> anyhow::Result<Routes> {
+impl Member {
+    /// Whether the active checks of `before` are those that are wanted.
+    fn is_checked_like(&self, before: &Self) -> bool {
+        let tls = |member: &Self| member.tls.as_ref().map(|tls| Arc::as_ptr(&tls.tls));
+        before.plan.health == self.plan.health
+            && before.plan.protocol == self.plan.protocol
+            && tls(before) == tls(self)
+    }
+}
+
+/// A service that was there, with what is different about it; not yet at work.
+fn changed(before: &Member, plan: ServicePlan, tls: Option<UpstreamTls>) -> Member {
+    // The same files make the same: connections and sessions are worth keeping.
+    let tls = match (&before.tls, tls) {
+        (Some(old), Some(new)) if old.is_as(&new) => Some(old.clone()),
+        (_, tls) => tls,
+    };
+    let settings = settings(&plan, tls.as_ref());
+    Member {
+        plan,
+        service: Arc::new(before.service.with_settings(settings)),
+        balancer: before.balancer.clone(),
+        endpoints: Arc::clone(&before.endpoints),
+        resolvers: Arc::clone(&before.resolvers),
+        tls,
+        checks: None,
+    }
+}
+
+fn routes<'a>(members: impl Iterator<Item = &'a Member>) -> anyhow::Result<Routes> {
     let mut routes = Vec::new();
     for member in members {
         for route in &member.plan.routes {
@@ -286,5 +300,62 @@ fn settings(plan: &ServicePlan, tls: Option<&UpstreamTls>) -> ServiceSettings {
         },
         demand: None,
         waiting_page: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::num::NonZeroUsize;
+
+    use super::super::config::{self, ProcessSettings};
+    use super::super::plan::Plan;
+    use super::*;
+
+    fn plan(text: &str) -> Plan {
+        config::parse("g.toml", text, &ProcessSettings::default()).expect("valid")
+    }
+
+    fn take_over(services: &Services, plan: Plan) -> anyhow::Result<Routes> {
+        let inputs = Inputs::of(plan, BTreeMap::new());
+        services.take_over(&mut inputs.expect("no files"))
+    }
+
+    /// The services with their policies and addresses, as they are at work.
+    fn at_work(services: &Services) -> Vec<String> {
+        let members = services.members();
+        let show = |member: &Arc<Member>| {
+            let view = member.balancer.view(services.clock().now());
+            let addresses = view.endpoints.iter().map(|it| it.address.to_string());
+            let addresses: Vec<_> = addresses.collect();
+            format!("{} {} {addresses:?}", member.plan.name, view.policy)
+        };
+        members.iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_plan_that_fails_late_has_changed_nothing() {
+        let services = Services::new(MonotonicClock::start(), NonZeroUsize::MIN, 1);
+        let first = "[services.a]\nupstreams = [\"10.0.0.1:1\"]\nroutes = [{ path = \"/a\" }]\n";
+        take_over(&services, plan(first)).expect("it can be used");
+        let before = at_work(&services);
+        assert_eq!(before, ["a peak-ewma [\"10.0.0.1:1\"]"]);
+        let second = "[services.a]\nupstreams = [\"10.0.0.2:2\"]\npolicy = \"random\"\nroutes = [{ path = \"/a\" }]\n\
+            [services.b]\nupstreams = [\"10.0.0.3:3\"]\nroutes = [{ path = \"/b\" }]\n";
+        let mut conflicting = plan(second);
+        // What reading the file would have refused, had it known of it.
+        let taken = conflicting.services[0].routes.clone();
+        conflicting.services[1].routes = taken;
+        let error = take_over(&services, conflicting).expect_err("two services, one route");
+        assert!(format!("{error:#}").contains("/a"), "{error:#}");
+        assert_eq!(at_work(&services), before);
+        let mut impossible = plan(second);
+        impossible.services[1].balancer.ejection.share_max = 2.0;
+        let error = take_over(&services, impossible).expect_err("more than all");
+        assert!(format!("{error:#}").contains("services.b"), "{error:#}");
+        assert_eq!(at_work(&services), before);
+        take_over(&services, plan(second)).expect("it can be used");
+        let after = ["a random [\"10.0.0.2:2\"]", "b peak-ewma [\"10.0.0.3:3\"]"];
+        assert_eq!(at_work(&services), after);
     }
 }

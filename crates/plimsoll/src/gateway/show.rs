@@ -60,8 +60,8 @@ struct Latency {
     p50: Option<f64>,
     p90: Option<f64>,
     p99: Option<f64>,
-    /// Answers of the last half to whole minute, of which the quantiles are.
-    answers: u64,
+    /// Of how many answers of the last half to whole minute the quantiles are; see [`LatencyView::sampled`].
+    sampled_answers: u64,
 }
 
 /// What the weight under `wrr` is made of.
@@ -242,7 +242,7 @@ fn latency(view: &LatencyView) -> Latency {
         p50: seconds(view.p50),
         p90: seconds(view.p90),
         p99: seconds(view.p99),
-        answers: view.count,
+        sampled_answers: view.sampled,
     }
 }
 

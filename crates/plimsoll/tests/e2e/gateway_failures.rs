@@ -79,7 +79,7 @@ async fn an_endpoint_that_fails_is_ejected_told_of_once_and_tried_with_one_reque
     );
 
     // The request that tries it fails, and it stays out.
-    let probe_failed = |line: &Value| line["reason"] == "probe-failed";
+    let probe_failed = |line: &Value| line["reason"] == "probe_failed";
     eventually("it is tried", async || {
         client.get("/").await;
         (gateway.count_logged(probe_failed) > 0).then_some(())
@@ -130,7 +130,7 @@ async fn what_is_shown_of_an_endpoint_adds_up() {
             .sum();
         let ended = number(&endpoint["successes"]) + failures + number(&endpoint["cancelled"]);
         assert_eq!(number(&endpoint["picks"]), ended, "{endpoint}");
-        let shown = number(&endpoint["latency_seconds"]["answers"]);
+        let shown = number(&endpoint["latency_seconds"]["sampled_answers"]);
         assert_eq!(shown, number(&endpoint["successes"]), "{endpoint}");
         answers += shown;
     }
@@ -382,7 +382,7 @@ async fn an_endpoint_that_says_retry_after_is_left_alone_so_long() {
     }
     let endpoint = gateway.endpoint(busy.addr).await;
     assert_eq!(endpoint["picks"], 1, "{endpoint}");
-    assert_eq!(endpoint["ejected_for"], "retry-after", "{endpoint}");
+    assert_eq!(endpoint["ejected_for"], "retry_after", "{endpoint}");
     well.store(true, Ordering::SeqCst);
     eventually("it is back", async || {
         assert_eq!(client.get("/").await.status, 200);

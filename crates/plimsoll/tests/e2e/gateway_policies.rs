@@ -186,7 +186,7 @@ async fn a_newcomer_begins_with_a_small_share() {
         assert_eq!(client.get("/").await.status, 200);
     }
     let endpoint = gateway.endpoint(all[2]).await;
-    assert_eq!(endpoint["state"], "slow-start", "{endpoint}");
+    assert_eq!(endpoint["state"], "slow_start", "{endpoint}");
     assert!((5..=15).contains(&picks(&endpoint)), "1 in 21: {endpoint}");
 }
 

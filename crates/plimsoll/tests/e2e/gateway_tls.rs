@@ -123,6 +123,29 @@ async fn a_certificate_is_exchanged_while_clients_come_and_a_bad_one_is_refused(
 }
 
 #[tokio::test]
+async fn a_file_that_only_a_refused_configuration_names_is_looked_at_too() {
+    let folder = Folder::new();
+    let endpoint = app::nowhere().await;
+    let plain = format!("[services.a]\nupstreams = [\"{endpoint}\"]\n");
+    let gateway = Gateway::configured(&folder.write("g.toml", &plain)).await;
+    folder.write(
+        "g.toml",
+        &format!("{plain}tls = {{ ca = \"authority\" }}\n"),
+    );
+    let refused = gateway
+        .logged("it is refused", |line| line["level"] == "ERROR")
+        .await;
+    assert!(refused.to_string().contains("authority"), "{refused}");
+    // Nothing but the missing file comes.
+    Authority::new("authority").write(&folder);
+    eventually("it is in use", async || {
+        let status = gateway.api("status").await;
+        (status["config"]["reloads"] == 1 && status["config"]["refused"].is_null()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn endpoints_over_tls_are_checked_for_their_names() {
     let folder = Folder::new();
     let authority = Authority::new("authority");
