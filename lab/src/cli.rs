@@ -1,5 +1,6 @@
 //! Command line: what was typed, and what it becomes.
 
+mod apps;
 mod backend;
 mod compare;
 mod load;
@@ -20,6 +21,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Serve answers that the path asks for, such as /bytes/64 or /delay/100, until interrupted.
     Backend(backend::Args),
+    /// Serve a chat: a page and a WebSocket, as an application that keeps connections open.
+    Chat(apps::ChatArgs),
+    /// Serve as a language model does: slow to load, heavy, streaming its answers.
+    Model(apps::ModelArgs),
     /// Send load to a URL and print counts and latencies.
     Load(Box<load::Args>),
     /// Measure plimsoll, HAProxy, nginx and Envoy side by side, in turns.
@@ -33,6 +38,8 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<String> {
         match self.command {
             Command::Backend(args) => args.run(),
+            Command::Chat(args) => args.run(),
+            Command::Model(args) => args.run(),
             Command::Load(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Scenarios(args) => args.run(),

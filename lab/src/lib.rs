@@ -1,6 +1,7 @@
 //! The lab: what Plimsoll is tested and measured with. It is not shipped.
 //!
 //! - [`backend`]: a server whose every answer is asked for in the path, over HTTP/1.1 and h2c.
+//! - [`apps`]: applications for `plimsoll run`: a chat over WebSockets, and one that is slow to start.
 //! - [`load`]: closed-loop and open-loop load generators with exact counts and quantiles of latency.
 //! - [`compare`]: Plimsoll, HAProxy, nginx and Envoy side by side on one machine, in turns.
 //! - [`scenario`]: what a balancer should cope with, as data files, and how it is scored.
@@ -31,6 +32,7 @@
 //! hundred lines gives that; a foreign one would have to be installed, pinned and parsed.
 
 pub mod affinity;
+pub mod apps;
 pub mod backend;
 pub mod compare;
 pub mod load;
