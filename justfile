@@ -3,7 +3,7 @@
 
 target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 seconds := "300"
-# What no program of ours switches on, and is checked all the same
+# What no program of ours switches on, and is documented all the same; with tests, lab's own tests switch it on
 optional := "--features plimsoll-balance/tower"
 
 # What there is to run
@@ -20,7 +20,7 @@ fmt:
 
 # Lints of tests, benches and examples too: they are read as often as the rest
 clippy:
-    cargo clippy --workspace --all-targets --locked {{ optional }} -- -D warnings
+    cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # A broken link in the documentation is an error; private items are built because we read them too
 docs:
@@ -28,7 +28,7 @@ docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked {{ optional }} --document-private-items
 
 # The whole suite, style included; arguments go to cargo, e.g. `just test -p plimsoll-meter`
-test *arguments=("--workspace " + optional):
+test *arguments="--workspace":
     cargo test --locked {{ arguments }}
 
 # A target directory of its own, because the flag rebuilds everything; without LTO, because linking
