@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
 use plimsoll_limit::{Breaker, BreakerError};
 
 use crate::clock::MonotonicClock;
@@ -120,6 +122,46 @@ pub struct SidecarOptions {
     /// Keeps Knative's contract: answers probes, and knows its header fields. Without it a probe is a request like
     /// any other. (What Knative's activator forwards is counted as such in any case.)
     pub knative: Option<Knative>,
+    /// When a client goes away, holds the slot of its request until the application has answered or closed the
+    /// connection, at most until the total time limit has passed. Without it, the connection to the application is
+    /// closed and the slot is free at once; but many an application does not notice, and goes on with more requests
+    /// than it may. Needs a concurrency limit.
+    pub hold_cancelled: bool,
+    /// Time limits begin when a request leaves the queue, and not when it arrives. So it may wait without limit.
+    pub queue_is_untimed: bool,
+    /// Requests that are carried but not counted.
+    pub uncounted: Uncounted,
+}
+
+/// Requests that are held to the limit like all others, but left out of all numbers: those by which the service is
+/// scaled, and the counters and histograms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uncounted {
+    /// Those to this path, or below it: `/healthz` is `/healthz` and `/healthz/live`, but not `/healthzz`. The query
+    /// does not matter.
+    pub paths: Vec<String>,
+    /// Those whose `User-Agent` begins so.
+    pub user_agents: Vec<String>,
+}
+
+impl Uncounted {
+    /// Whether it names any requests.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.user_agents.is_empty()
+    }
+
+    /// Whether a request with this path and these fields is one of them.
+    pub(crate) fn has(&self, path: &str, headers: &HeaderMap) -> bool {
+        let is_below = |prefix: &String| {
+            let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let agent = headers
+            .get(USER_AGENT)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        self.paths.iter().any(is_below)
+            || (self.user_agents.iter()).any(|begin| agent.starts_with(begin.as_bytes()))
+    }
 }
 
 /// Everything the gateway's data path needs to know besides its routes.
@@ -163,5 +205,38 @@ impl SidecarConfig {
             (concurrency, None) => Ok(Some(Breaker::with_default_queue(concurrency)?)),
             (concurrency, Some(depth)) => Ok(Some(Breaker::new(concurrency, depth)?)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uncounted_are_the_paths_that_are_named_those_below_them_and_agents_that_begin_so() {
+        let uncounted = Uncounted {
+            paths: vec!["/healthz".to_owned(), "/internal/".to_owned()],
+            user_agents: vec!["Prometheus/".to_owned()],
+        };
+        for (path, agent, expected) in [
+            ("/healthz", None, true),
+            ("/healthz/live", None, true),
+            ("/healthzz", None, false),
+            ("/", None, false),
+            ("/internal", None, true),
+            ("/internal/x", None, true),
+            ("/", Some("Prometheus/2.5"), true),
+            ("/", Some("prometheus/2.5"), false),
+        ] {
+            let agent = agent.map(|agent| (USER_AGENT, HeaderValue::from_static(agent)));
+            let headers: HeaderMap = agent.into_iter().collect();
+            assert_eq!(
+                uncounted.has(path, &headers),
+                expected,
+                "{path} {agent:?}",
+                agent = headers
+            );
+        }
+        assert!(Uncounted::default().is_empty() && !uncounted.is_empty());
     }
 }

@@ -90,6 +90,12 @@ impl Deadlines {
         }
     }
 
+    /// The request begins only now: what it has waited does not count.
+    pub(crate) fn begin_anew(&mut self, now: Tick) {
+        self.began = now;
+        self.last_activity = now;
+    }
+
     /// The answer has begun.
     pub(crate) fn response_started(&mut self) {
         self.started = true;

@@ -18,6 +18,7 @@ use crate::body::{BodyLink, ClientFault};
 use crate::connection::ClientConnection;
 use crate::gateway::{LocalService, Picked, outcome_of_error, reports};
 use crate::observe::{Observed, RequestEnd};
+use crate::orphan::SharedSlot;
 use crate::refusal::Refusal;
 use crate::stats::WorkerStats;
 
@@ -37,6 +38,8 @@ pub(crate) enum Hold {
     Nothing,
     /// One of the breaker's slots.
     Slot(Slot),
+    /// The same, which may outlive the request.
+    SharedSlot(SharedSlot),
     /// A place at an endpoint.
     Pick(Picked),
 }
@@ -160,6 +163,14 @@ impl Exchange {
         self.hold = Hold::Pick(picked);
     }
 
+    /// Its slot, if that is to be held for an answer without a client.
+    pub(crate) fn shared_slot(&self) -> Option<&SharedSlot> {
+        match &self.hold {
+            Hold::SharedSlot(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
     /// The endpoint it has been given to.
     pub(crate) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         match &self.hold {
@@ -226,6 +237,7 @@ impl Exchange {
         match std::mem::replace(&mut self.hold, Hold::Nothing) {
             Hold::Nothing => {}
             Hold::Slot(slot) => drop(slot),
+            Hold::SharedSlot(slot) => drop(slot),
             Hold::Pick(picked) => {
                 let clock = self.connection.worker().shared.clock;
                 picked.end(now.unwrap_or_else(|| clock.now()));

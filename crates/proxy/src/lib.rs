@@ -68,6 +68,7 @@ mod knative;
 mod listen;
 mod load_report;
 mod observe;
+mod orphan;
 mod outbox;
 mod refusal;
 mod server;
@@ -82,7 +83,8 @@ mod worker;
 
 pub use clock::MonotonicClock;
 pub use config::{
-    ConfigError, GatewayConfig, SidecarConfig, SidecarOptions, TimeLimits, TlsPort, UpgradedLimits,
+    ConfigError, GatewayConfig, SidecarConfig, SidecarOptions, TimeLimits, TlsPort, Uncounted,
+    UpgradedLimits,
 };
 pub use drain::{DrainHook, DrainOutcome, Running, Stats};
 pub use gateway::{

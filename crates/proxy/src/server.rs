@@ -67,7 +67,7 @@ impl Sidecar {
             tls: config.app_tls.clone(),
             breaker: config.breaker()?,
             limits: config.limits,
-            options: config.options.clone(),
+            options: Arc::new(config.options.clone()),
         };
         let mut ports = vec![Port::bind(config.listen, config.tls.clone())?];
         if let Some(port) = &config.tls_port {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use crate::exchange::{Exchange, Hold};
 use crate::forward::{Answered, forward};
 use crate::headers::{self, Survey};
 use crate::knative::{Probe, Treatment, UnderWay};
+use crate::orphan::Orphanage;
 use crate::refusal::Refusal;
 use crate::upstream::Pool;
 
@@ -27,7 +29,9 @@ use crate::upstream::Pool;
 pub(crate) struct Application {
     pub(crate) breaker: Option<Breaker>,
     pub(crate) limits: TimeLimits,
-    pub(crate) options: SidecarOptions,
+    pub(crate) options: Arc<SidecarOptions>,
+    /// Where requests go on whose clients have gone.
+    pub(crate) orphanage: Option<Orphanage>,
     pub(crate) pool: Rc<Pool>,
 }
 
@@ -51,6 +55,8 @@ enum Arrival {
 enum Admission {
     Held,
     Free,
+    /// It has its slot, since then.
+    Running(Tick),
 }
 
 /// Carries one request: measure, hold, forward, answer.
@@ -80,6 +86,16 @@ pub(crate) fn carry(
             Arrival::Probe(probe, under_way) => {
                 return Ok(Box::pin(answer_probe(&app, probe, under_way)).await);
             }
+        };
+        let admitted = match admitted {
+            Ok(Admission::Held) if app.options.queue_is_untimed => {
+                let running = Box::pin(hold(&app, &mut exchange, &outgoing)).await;
+                running.map(|since| {
+                    deadlines.begin_anew(since);
+                    Admission::Running(since)
+                })
+            }
+            admitted => admitted,
         };
         let answered = match admitted {
             Ok(admission) => {
@@ -132,7 +148,15 @@ fn arrive(
             return Arrival::Probe(probe, UnderWay::begin(connection, observed));
         }
         Ok(Treatment::Bypass) => (None, Ok(Admission::Free)),
-        Ok(Treatment::Traffic) => (Some(survey.source()), Ok(Admission::Held)),
+        Ok(Treatment::Traffic) => {
+            let uncounted = &app.options.uncounted;
+            let is_uncounted =
+                !uncounted.is_empty() && uncounted.has(request.uri().path(), request.headers());
+            (
+                (!is_uncounted).then(|| survey.source()),
+                Ok(Admission::Held),
+            )
+        }
         Err(refusal) => (Some(survey.source()), Err(refusal)),
     };
     let mut exchange = Exchange::begin(connection, None, source, began);
@@ -164,17 +188,35 @@ async fn hold_and_forward(
     outgoing: &mut Option<Request<RequestBody>>,
     admission: Admission,
 ) -> Result<Answered, Refusal> {
+    let since = match admission {
+        Admission::Held => hold(app, exchange, outgoing).await?,
+        Admission::Running(since) => since,
+        Admission::Free => {
+            exchange.run(Hold::Nothing, exchange.began());
+            exchange.began()
+        }
+    };
     let connection = Rc::clone(exchange.connection());
     let worker = connection.worker();
-    let breaker = app
-        .breaker
-        .as_ref()
-        .filter(|_| admission == Admission::Held);
-    let entry = breaker.map(Breaker::enter).transpose();
-    let (hold, since) = match entry.map_err(|_full| Refusal::queue_full())? {
-        None => (Hold::Nothing, exchange.began()),
-        Some(Entry::Running(slot)) => (Hold::Slot(slot), exchange.began()),
+    let answered = match exchange.shared_slot() {
+        None => forward(worker, &app.pool, outgoing, since).await,
+        Some(slot) => Box::pin(slot.clone().forward(worker, &app.pool, outgoing, since)).await,
+    };
+    answered.map_err(|failed| failed.refusal)
+}
+
+/// Waits for a slot if there is a limit. Returns since when the request runs.
+async fn hold(
+    app: &Application,
+    exchange: &mut Exchange,
+    outgoing: &Option<Request<RequestBody>>,
+) -> Result<Tick, Refusal> {
+    let entry = app.breaker.as_ref().map(Breaker::enter).transpose();
+    let (slot, since) = match entry.map_err(|_full| Refusal::queue_full())? {
+        None => (None, exchange.began()),
+        Some(Entry::Running(slot)) => (Some(slot), exchange.began()),
         Some(Entry::Waiting(place)) => {
+            let connection = exchange.connection();
             let has_body = outgoing
                 .as_ref()
                 .is_some_and(|request| !request.body().is_empty());
@@ -183,12 +225,25 @@ async fn hold_and_forward(
             } else {
                 place.await
             };
-            (Hold::Slot(slot), worker.shared.clock.now())
+            (Some(slot), connection.worker().shared.clock.now())
+        }
+    };
+    let hold = match (slot, &app.orphanage) {
+        (None, _) => Hold::Nothing,
+        (Some(slot), None) => Hold::Slot(slot),
+        (Some(slot), Some(orphanage)) => {
+            let clock = exchange.connection().worker().shared.clock;
+            let began = if app.options.queue_is_untimed {
+                since
+            } else {
+                exchange.began()
+            };
+            let until = app.limits.total.map(|limit| began.saturating_add(limit));
+            Hold::SharedSlot(orphanage.share(slot, clock, until))
         }
     };
     exchange.run(hold, since);
-    let answered = forward(worker, &app.pool, outgoing, since).await;
-    answered.map_err(|failed| failed.refusal)
+    Ok(since)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use crate::gateway::{LocalGateway, Routes};
 use crate::listen::{Accepted, Port, StopAccepting, accept_until};
 use crate::load_report::LoadReports;
 use crate::observe::Watch;
+use crate::orphan::Orphanage;
 use crate::outbox;
 use crate::sidecar::Application;
 use crate::stats::WorkerStats;
@@ -65,7 +66,7 @@ pub(crate) enum Role {
         tls: Option<Arc<ClientTls>>,
         breaker: Option<Breaker>,
         limits: TimeLimits,
-        options: SidecarOptions,
+        options: Arc<SidecarOptions>,
     },
     /// They go to the endpoints of services.
     Gateway { routes: Arc<ArcSwap<Routes>> },
@@ -182,7 +183,8 @@ impl Path {
                 Self::Sidecar(Rc::new(Application {
                     breaker: breaker.clone(),
                     limits: *limits,
-                    options: options.clone(),
+                    orphanage: (options.hold_cancelled && breaker.is_some()).then(Orphanage::open),
+                    options: Arc::clone(options),
                     pool: Rc::new(Pool::new(*app, tls.clone(), idle_max, idle_all)),
                 }))
             }
@@ -331,7 +333,7 @@ mod tests {
                 tls: None,
                 breaker: None,
                 limits: TimeLimits::default(),
-                options: SidecarOptions::default(),
+                options: Arc::default(),
             },
             reports: LoadReports::default(),
             watch: Watch::default(),

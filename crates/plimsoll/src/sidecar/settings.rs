@@ -199,6 +199,7 @@ impl Layers<'_> {
             app_tls: None,
             options: SidecarOptions {
                 knative: self.is_knative.then(Knative::default),
+                ..SidecarOptions::default()
             },
         };
         // Built once to check, once to run: the check must come before anything is opened.

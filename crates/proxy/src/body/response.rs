@@ -157,6 +157,15 @@ impl Drop for ForwardedBody {
                 .borrow_mut()
                 .remove(key);
         }
+        let slot = self
+            .held
+            .as_ref()
+            .and_then(|held| held.exchange.shared_slot().cloned());
+        if let (Some(slot), Some(held), Some(incoming)) =
+            (slot, self.held.take(), self.incoming.take())
+        {
+            slot.adopt(incoming, held.carrier);
+        }
     }
 }
 

@@ -90,6 +90,7 @@ pub(crate) fn config(app: SocketAddr) -> SidecarConfig {
         app_tls: None,
         options: SidecarOptions {
             knative: Some(Knative::default()),
+            ..SidecarOptions::default()
         },
     }
 }

@@ -8,7 +8,9 @@
     reason = "in a test, a failure is a failed test, in its helpers too"
 )]
 
+mod defects;
 mod drain;
 mod harness;
 mod headers;
+mod options;
 mod probes;
