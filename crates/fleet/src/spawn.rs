@@ -89,7 +89,8 @@ impl CommandSpec {
             .or_else(|| files.first())
             .cloned()
             .ok_or_else(|| {
-                let searched = format!("(looked for in PATH, {})", folders.display());
+                // Not what PATH is: clients read this too.
+                let searched = "(it is in no folder of PATH)".to_owned();
                 StartError::NotFound { program, searched }
             })
     }

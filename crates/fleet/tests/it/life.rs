@@ -220,7 +220,7 @@ async fn what_cannot_be_started_is_said_in_one_line() {
         (
             bare("no-such-command"),
             "not_found",
-            "command not found: `no-such-command` (looked for in PATH, ",
+            "command not found: `no-such-command` (it is in no folder of PATH)",
         ),
         (
             bare("./no/such"),
