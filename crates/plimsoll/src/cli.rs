@@ -3,6 +3,7 @@
 mod demo;
 mod gateway;
 mod load_reports;
+mod run;
 mod sidecar;
 pub(crate) mod values;
 
@@ -33,6 +34,10 @@ pub(crate) enum Action {
     Print(String),
     /// Run the demonstration.
     Demo(DemoSettings),
+    /// Run the application of the demonstration on this port.
+    DemoApp(u16),
+    /// Run a gateway over local processes.
+    Run(Box<GatewaySettings>),
     /// Run the gateway.
     Gateway(Box<GatewaySettings>),
     /// Run the sidecar.
@@ -54,7 +59,8 @@ pub(crate) enum Fault {
     version,
     about = "Measures the load of every request exactly, and holds each instance to what it can carry.",
     after_help = "Start here:\n  \
-        plimsoll demo                           see it at work, with nothing to set up\n  \
+        plimsoll run                            start an app by its first request, and see it scale\n  \
+        plimsoll demo                           see the sidecar at work, with nothing to set up\n  \
         plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service\n  \
         plimsoll gateway --upstream HOST:PORT   spread requests over many of them",
     disable_help_subcommand = true,
@@ -68,7 +74,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    #[command(name = crate::run::plan::APP_COMMAND, hide = true)]
+    DemoApp(run::AppArgs),
     Gateway(Box<gateway::GatewayArgs>),
+    Run(Box<run::RunArgs>),
     Sidecar(Box<sidecar::SidecarArgs>),
 }
 
@@ -91,6 +100,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
     match cli.command {
         None => Ok(Action::Print(overview())),
         Some(Command::Demo(arguments)) => Ok(Action::Demo(arguments.resolve())),
+        Some(Command::DemoApp(arguments)) => Ok(Action::DemoApp(arguments.port)),
+        Some(Command::Run(arguments)) => arguments
+            .resolve()
+            .map(|settings| Action::Run(Box::new(settings)))
+            .map_err(Fault::Usage),
         Some(Command::Gateway(arguments)) => arguments
             .resolve()
             .map(|settings| Action::Gateway(Box::new(settings)))

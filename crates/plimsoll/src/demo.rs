@@ -8,7 +8,7 @@
 //! sequences. A library for terminal interfaces was rejected: the demonstration reads no keys and has one page, and
 //! every sidecar would carry the library for it.
 
-mod app;
+pub(crate) mod app;
 mod backstage;
 pub(crate) mod chart;
 pub(crate) mod line;

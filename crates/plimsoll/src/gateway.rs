@@ -5,13 +5,13 @@
 //! [`reload`]), the resolver ([`dns`], [`resolvers`]) and the API ([`api`]) say, and [`health`] finds out which are
 //! well. Everything here is on the main thread; the workers of the data path see the outcome only.
 
-mod admin;
-mod api;
+pub(crate) mod admin;
+pub(crate) mod api;
 mod checks;
 pub(crate) mod config;
 mod dns;
 mod ejections;
-mod endpoints;
+pub(crate) mod endpoints;
 pub(crate) mod files;
 mod health;
 mod inputs;
@@ -21,8 +21,8 @@ mod reload;
 mod resolvers;
 mod sample;
 mod scene;
-mod services;
-mod show;
+pub(crate) mod services;
+pub(crate) mod show;
 mod status;
 pub(crate) mod tasks;
 pub(crate) mod upstream;
@@ -47,6 +47,7 @@ use self::status::Status;
 use self::watch::Watch;
 use crate::admin::Ready;
 use crate::cli::{Fault, GatewaySettings};
+use crate::run::Machine;
 use crate::signals::Signals;
 use crate::{cli, logs, memory, sidecar};
 
@@ -84,7 +85,10 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     let process = inputs.plan.process.clone();
     let admin = bind_admin(process.admin).await?;
     let clock = MonotonicClock::start();
-    let services = Arc::new(Services::new(clock, process.workers, random_seed()));
+    let machine = origin.takes_commands(&inputs.plan).then(Machine::new);
+    let machine = machine.transpose()?;
+    let services = Services::new(clock, process.workers, random_seed());
+    let services = Arc::new(services.with_machine(machine.clone()));
     let tls = inputs.identity.as_ref().map(ServerTls::new).transpose()?;
     let tls = tls.map(Arc::new);
     let routes = services.take_over(&mut inputs)?;
@@ -133,6 +137,9 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     desk.ready.no_longer();
     tokio::spawn(signals.exit_at_next());
     drain(running, &desk, &process, signal).await;
+    if let Some(machine) = machine {
+        machine.shutdown().await;
+    }
     Ok(())
 }
 

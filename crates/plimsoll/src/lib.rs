@@ -14,6 +14,7 @@ mod load_report;
 mod logs;
 mod memory;
 mod report;
+mod run;
 mod sidecar;
 mod signals;
 
@@ -37,7 +38,8 @@ fn run(action: Action) -> Result<(), Fault> {
     match action {
         Action::Print(text) => cli::print(&text),
         Action::Demo(settings) => demo::run(&settings),
-        Action::Gateway(settings) => gateway::run(*settings),
+        Action::DemoApp(port) => run::run_app(port),
+        Action::Gateway(settings) | Action::Run(settings) => gateway::run(*settings),
         Action::Sidecar(settings) => sidecar::run(&settings),
     }
 }

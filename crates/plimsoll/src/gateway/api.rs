@@ -67,11 +67,16 @@ pub(crate) fn router() -> Router<Desk> {
             &format!("{endpoint}/weight"),
             put(set_weight).delete(unset_weight).fallback(only_put),
         )
+        .merge(crate::run::api::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 impl Refusal {
-    fn new(status: StatusCode, error: impl Into<String>, accepted: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        status: StatusCode,
+        error: impl Into<String>,
+        accepted: impl Into<String>,
+    ) -> Self {
         Self {
             status,
             error: error.into(),
@@ -81,7 +86,12 @@ impl Refusal {
 
     /// There is no such path.
     pub(crate) fn no_path(path: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("there is no {path}"), PATHS)
+        let accepted = format!("{PATHS}; {}", crate::run::api::PATHS);
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no {path}"),
+            accepted,
+        )
     }
 }
 
@@ -92,7 +102,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A value as an answer.
-fn json(value: &impl Serialize) -> Response {
+pub(crate) fn json(value: &impl Serialize) -> Response {
     // Strings as keys and plain values: nothing of it can fail.
     let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
     body.push(b'\n');
@@ -216,7 +226,7 @@ fn changed(desk: &Desk, member: &Member, address: &str) -> Result<Response, Refu
         .ok_or_else(|| no_endpoint(member, address))
 }
 
-fn member(desk: &Desk, name: &str) -> Result<Arc<Member>, Refusal> {
+pub(crate) fn member(desk: &Desk, name: &str) -> Result<Arc<Member>, Refusal> {
     desk.services.member(name).ok_or_else(|| {
         let members = desk.services.members();
         let names = members.iter().map(|member| member.plan.name.as_str());
@@ -249,7 +259,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// A page in somebody's browser must not be able to take endpoints out of service: browsers name the page's origin
 /// whenever a page has them send such a request, and nothing else does.
-fn not_from_a_browser(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn not_from_a_browser(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.contains_key(ORIGIN) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -269,11 +279,11 @@ fn only(methods: &'static str) -> Response {
     ([(ALLOW, methods)], refusal).into_response()
 }
 
-async fn only_get() -> Response {
+pub(crate) async fn only_get() -> Response {
     only("GET, HEAD")
 }
 
-async fn only_post() -> Response {
+pub(crate) async fn only_post() -> Response {
     only("POST")
 }
 

@@ -7,6 +7,7 @@
 mod balancing;
 mod problem;
 mod process;
+mod scaled;
 mod section;
 mod service;
 mod write;
@@ -19,6 +20,7 @@ use toml::de::DeTable;
 pub(crate) use balancing::{QUEUE_DEPTH_MAX, policy};
 pub(crate) use problem::{Problem, told};
 pub(crate) use process::ProcessSettings;
+pub(crate) use scaled::{for_replicas, scale_default};
 pub(crate) use service::{only_name, path_prefix, word};
 
 use super::plan::Plan;
@@ -55,7 +57,7 @@ pub(crate) fn parse(file: &str, text: &str, flags: &ProcessSettings) -> Result<P
     let services: Vec<ReadService> = root
         .named_tables("services")
         .into_iter()
-        .map(|(name, section)| service::read(&name, section, folder))
+        .map(|(name, section)| service::read(&name, section, folder, flags.commands))
         .collect();
     if services.is_empty() {
         let message = "there is no service; write [services.NAME] with upstreams = [\"HOST:PORT\"]";

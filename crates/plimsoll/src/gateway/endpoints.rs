@@ -41,6 +41,8 @@ struct Sources {
     fixed: Vec<Upstream>,
     /// Those of the file.
     listed: Vec<Upstream>,
+    /// Replicas that are local processes.
+    replicas: Vec<Upstream>,
     file: Option<FileState>,
     answers: BTreeMap<String, Answer>,
     set_by_api: BTreeMap<Arc<str>, SetByApi>,
@@ -93,7 +95,7 @@ struct Composed {
 
 impl Sources {
     fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
-        self.fixed.iter().chain(&self.listed)
+        self.fixed.iter().chain(&self.listed).chain(&self.replicas)
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -220,6 +222,13 @@ impl Endpoints {
         if let Some(file) = &mut sources.file {
             file.fault = fault;
         }
+    }
+
+    /// Takes over which replicas there are.
+    pub(crate) fn set_replicas(&self, addresses: Vec<SocketAddr>) {
+        let mut sources = self.sources.lock();
+        sources.replicas = addresses.into_iter().map(Upstream::at).collect();
+        self.apply(&mut sources);
     }
 
     /// Takes in the outcome of a look-up.

@@ -56,6 +56,14 @@ pub(crate) struct UpstreamTls {
 }
 
 impl Origin {
+    /// Whether services may have commands, now or after a reload.
+    pub(crate) fn takes_commands(&self, plan: &Plan) -> bool {
+        match self {
+            Self::Flags => plan.services.iter().any(|service| service.scaled.is_some()),
+            Self::File { flags, .. } => flags.commands,
+        }
+    }
+
     /// The file, if there is one.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         match self {

@@ -13,6 +13,7 @@ use plimsoll_proxy::{TimeLimits, UpstreamProtocol};
 
 use super::upstream::Upstream;
 use crate::cli::LogFormat;
+use crate::run::plan::ScaledPlan;
 
 /// The data port without a setting: this machine only.
 pub(crate) const LISTEN_DEFAULT: SocketAddr =
@@ -87,6 +88,8 @@ pub(crate) struct ServicePlan {
     /// At least one.
     pub(crate) routes: Vec<RoutePlan>,
     pub(crate) upstreams: Vec<Upstream>,
+    /// Its replicas are local processes, and it has no upstreams.
+    pub(crate) scaled: Option<ScaledPlan>,
     /// More upstreams, one a line.
     pub(crate) upstream_file: Option<PathBuf>,
     pub(crate) dns: DnsPlan,
@@ -184,6 +187,7 @@ impl ServicePlan {
             name,
             routes: vec![RoutePlan::everything()],
             upstreams: Vec::new(),
+            scaled: None,
             upstream_file: None,
             dns: DnsPlan::DEFAULT,
             balancer: BalancerConfig::default(),

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use plimsoll_balance::{Balancer, EjectionEvent};
 use plimsoll_meter::{Clock, Tick};
 use plimsoll_proxy::{
-    HostPattern, MonotonicClock, RefusalStatus, Route, Routes, Service, ServiceSettings,
+    Demand, HostPattern, MonotonicClock, RefusalStatus, Route, Routes, Service, ServiceSettings,
 };
 
 use super::checks::Checks;
@@ -25,6 +25,7 @@ use super::probe::Probe;
 use super::resolvers::Resolvers;
 use super::upstream::Upstream;
 use crate::dice::Dice;
+use crate::run::{Crew, Machine, waiting_page};
 
 /// How often balancers do their housekeeping.
 pub(crate) const ADVANCE_PERIOD: Duration = Duration::from_millis(100);
@@ -44,6 +45,8 @@ pub(crate) struct Services {
     members: ArcSwap<Vec<Arc<Member>>>,
     /// Services that no route leads to any more, while requests are still with them.
     leaving: Mutex<Vec<Arc<Member>>>,
+    /// Where replicas run, for services with a command.
+    machine: Option<Machine>,
     ejections: Mutex<EjectionLog>,
 }
 
@@ -57,6 +60,8 @@ pub(crate) struct Member {
     resolvers: Arc<Resolvers>,
     tls: Option<UpstreamTls>,
     pub(crate) checks: Option<Arc<Checks>>,
+    /// Its replicas, if it has a command.
+    pub(crate) crew: Option<Arc<Crew>>,
 }
 
 impl Services {
@@ -68,8 +73,15 @@ impl Services {
             dice: Arc::new(Dice::new(seed)),
             members: ArcSwap::default(),
             leaving: Mutex::default(),
+            machine: None,
             ejections: Mutex::default(),
         }
+    }
+
+    /// Services with a command have their replicas on `machine`.
+    pub(crate) fn with_machine(mut self, machine: Option<Machine>) -> Self {
+        self.machine = machine;
+        self
     }
 
     pub(crate) fn clock(&self) -> MonotonicClock {
@@ -95,7 +107,8 @@ impl Services {
         for plan in &inputs.plan.services {
             let in_service = || format!("services.{}", plan.name);
             plan.balancer.check().with_context(in_service)?;
-            let before = before.iter().find(|member| member.plan.name == plan.name);
+            let same = |member: &&Arc<Member>| member.is_same_kind(plan);
+            let before = before.iter().find(same);
             let tls = inputs.tls.get(&plan.name).cloned();
             let member = match before {
                 Some(before) => changed(before, plan.clone(), tls),
@@ -112,7 +125,7 @@ impl Services {
             })
             .collect();
         let stays = |old: &Arc<Member>| {
-            let same = |new: &Arc<Member>| new.plan.name == old.plan.name;
+            let same = |new: &Arc<Member>| old.is_same_kind(&new.plan);
             members.iter().any(same)
         };
         let gone = before.iter().filter(|old| !stays(old)).cloned();
@@ -138,6 +151,11 @@ impl Services {
             // They have been checked; still, what is refused has to be heard of.
             tracing::error!(service = plan.name, %error, "the balancer stays as it was");
         }
+        if let (Some(_), Some(crew), Some(scaled)) = (before, &member.crew, &plan.scaled)
+            && let Err(error) = crew.reconfigure(scaled)
+        {
+            tracing::error!(service = plan.name, %error, "its replicas stay as they were");
+        }
         member.checks = match before.filter(|before| member.is_checked_like(before)) {
             Some(before) => before.checks.clone(),
             None => self.start_checks(&member, before.and_then(|it| it.checks.as_deref())),
@@ -152,10 +170,18 @@ impl Services {
         let mut config = plan.balancer.clone();
         config.seed = self.dice.bits();
         let balancer = Balancer::new(config)?;
-        let settings = settings(&plan, tls.as_ref());
+        let demand = plan.scaled.as_ref().map(|_| Arc::new(Demand::new()));
+        let settings = settings(&plan, tls.as_ref(), demand.clone());
         let service = Service::new(&plan.name, balancer.clone(), settings, self.workers);
         let endpoints = Endpoints::new(plan.name.clone(), balancer.clone(), self.clock);
         let endpoints = Arc::new(endpoints);
+        let crew = match (&self.machine, &plan.scaled, &demand) {
+            (Some(machine), Some(scaled), Some(demand)) => {
+                let crew = machine.crew(scaled, &service, &endpoints, demand, self.clock)?;
+                Some(Arc::new(crew))
+            }
+            _ => None,
+        };
         let resolvers = Resolvers::new(Arc::clone(&endpoints), Arc::clone(&self.dice));
         Ok(Member {
             plan,
@@ -165,6 +191,7 @@ impl Services {
             resolvers: Arc::new(resolvers),
             tls,
             checks: None,
+            crew,
         })
     }
 
@@ -210,6 +237,9 @@ impl Services {
     fn advance(&self, now: Tick) {
         let mut ejections = self.ejections.lock();
         for member in self.members.load().iter() {
+            if member.crew.as_ref().is_some_and(|crew| crew.is_at_rest()) {
+                continue;
+            }
             member.balancer.advance(now);
             member.endpoints.expire(now);
             ejections.tell(now, &member.plan.name, member.balancer.take_events());
@@ -245,6 +275,11 @@ impl Services {
 }
 
 impl Member {
+    /// Whether it can become what `plan` says: replicas of a command are kept by somebody, upstreams are not.
+    fn is_same_kind(&self, plan: &ServicePlan) -> bool {
+        self.plan.name == plan.name && self.crew.is_some() == plan.scaled.is_some()
+    }
+
     /// Whether the active checks of `before` are those that are wanted.
     fn is_checked_like(&self, before: &Self) -> bool {
         let tls = |member: &Self| member.tls.as_ref().map(|tls| Arc::as_ptr(&tls.tls));
@@ -261,7 +296,8 @@ fn changed(before: &Member, plan: ServicePlan, tls: Option<UpstreamTls>) -> Memb
         (Some(old), Some(new)) if old.is_as(&new) => Some(old.clone()),
         (_, tls) => tls,
     };
-    let settings = settings(&plan, tls.as_ref());
+    let demand = before.service.settings().demand.clone();
+    let settings = settings(&plan, tls.as_ref(), demand);
     Member {
         plan,
         service: Arc::new(before.service.with_settings(settings)),
@@ -270,6 +306,7 @@ fn changed(before: &Member, plan: ServicePlan, tls: Option<UpstreamTls>) -> Memb
         resolvers: Arc::clone(&before.resolvers),
         tls,
         checks: None,
+        crew: before.crew.clone(),
     }
 }
 
@@ -288,7 +325,15 @@ fn routes<'a>(members: impl Iterator<Item = &'a Member>) -> anyhow::Result<Route
     Ok(Routes::new(routes)?)
 }
 
-fn settings(plan: &ServicePlan, tls: Option<&UpstreamTls>) -> ServiceSettings {
+fn settings(
+    plan: &ServicePlan,
+    tls: Option<&UpstreamTls>,
+    demand: Option<Arc<Demand>>,
+) -> ServiceSettings {
+    let shows_page = plan
+        .scaled
+        .as_ref()
+        .is_some_and(|scaled| scaled.waiting_page);
     ServiceSettings {
         protocol: plan.protocol,
         tls: tls.map(|tls| Arc::clone(&tls.tls)),
@@ -298,8 +343,8 @@ fn settings(plan: &ServicePlan, tls: Option<&UpstreamTls>) -> ServiceSettings {
             429 => RefusalStatus::TooManyRequests,
             _ => RefusalStatus::ServiceUnavailable,
         },
-        demand: None,
-        waiting_page: None,
+        demand,
+        waiting_page: shows_page.then(|| waiting_page(&plan.name)),
     }
 }
 

@@ -18,6 +18,7 @@ use super::endpoints::{SetByApi, SourcesView};
 use super::files::ListFault;
 use super::services::Member;
 use super::status::Refused;
+use crate::run::{self, Scale};
 
 /// An endpoint of a service, and everything that decides what it gets.
 #[derive(Debug, Serialize)]
@@ -108,6 +109,9 @@ pub(crate) struct Service {
     retries_available: f64,
     typical_latency_seconds: Option<f64>,
     sources: Sources,
+    /// How many replicas there are, of a service with a command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<Scale>,
 }
 
 #[derive(Debug, Serialize)]
@@ -295,6 +299,7 @@ pub(crate) fn service(member: &Member, clock: MonotonicClock) -> Service {
         retries_available: balancer.retries_available,
         typical_latency_seconds: seconds(balancer.typical_latency),
         sources: sources(member.endpoints.sources()),
+        scale: member.crew.as_deref().map(run::show::scale),
     }
 }
 
@@ -377,7 +382,10 @@ fn troubles(member: &Member) -> Vec<String> {
     let service = &member.plan.name;
     let sources = sources(member.endpoints.sources());
     let mut found = Vec::new();
-    if member.endpoints.addresses().is_empty() {
+    if let Some(crew) = &member.crew {
+        let trouble = run::show::trouble(crew);
+        found.extend(trouble.map(|trouble| format!("service {service}: {trouble}")));
+    } else if member.endpoints.addresses().is_empty() {
         found.push(format!("service {service} has no endpoints"));
     }
     let in_file = sources.file.into_iter().flat_map(|file| file.problems);

@@ -32,6 +32,18 @@ pub(crate) struct Upstream {
     pub(crate) concurrency: Option<NonZeroU32>,
 }
 
+impl Upstream {
+    /// One address, like any other.
+    pub(crate) fn at(address: std::net::SocketAddr) -> Self {
+        Self {
+            host: Host::Ip(address.ip()),
+            port: address.port(),
+            weight: 1,
+            concurrency: None,
+        }
+    }
+}
+
 /// An address, or a name that has some.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Host {

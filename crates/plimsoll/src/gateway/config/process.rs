@@ -12,6 +12,7 @@ use crate::cli::values::{self, DURATION_MAX};
 use crate::gateway::plan::{
     ADMIN_DEFAULT, DRAIN_QUIET_DEFAULT, LISTEN_DEFAULT, PemPair, ProcessPlan,
 };
+use crate::run;
 
 /// Settings of the process as far as they were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct ProcessSettings {
     pub(crate) drain_quiet: Option<Duration>,
     pub(crate) log_format: Option<LogFormat>,
     pub(crate) tls: Option<PemPair>,
+    /// Whether services may have commands, as those of `plimsoll run` do.
+    pub(crate) commands: bool,
 }
 
 impl ProcessSettings {
@@ -50,6 +53,7 @@ impl ProcessSettings {
                 section.finish();
                 pair
             }),
+            commands: false,
         }
     }
 
@@ -62,6 +66,7 @@ impl ProcessSettings {
             drain_quiet: self.drain_quiet.or(other.drain_quiet),
             log_format: self.log_format.or(other.log_format),
             tls: self.tls.or(other.tls),
+            commands: self.commands || other.commands,
         }
     }
 
@@ -71,7 +76,11 @@ impl ProcessSettings {
             listen: self.listen.unwrap_or(LISTEN_DEFAULT),
             admin: self.admin.unwrap_or(ADMIN_DEFAULT),
             workers: self.workers.unwrap_or_else(plimsoll_proxy::default_workers),
-            drain_quiet: self.drain_quiet.unwrap_or(DRAIN_QUIET_DEFAULT),
+            drain_quiet: self.drain_quiet.unwrap_or(if self.commands {
+                run::plan::DRAIN_QUIET_DEFAULT
+            } else {
+                DRAIN_QUIET_DEFAULT
+            }),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             tls: self.tls,
         }

@@ -318,6 +318,25 @@ impl<'a> Section<'a> {
         tables
     }
 
+    /// Strings in a table whose keys are names that the user has given.
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<(String, String)> {
+        let Some(table) = self.table(key) else {
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for (name, value) in table.table {
+            let text: &DeString<'_> = name.get_ref();
+            match value.get_ref() {
+                DeValue::String(value) => texts.push((text.to_string(), value.to_string())),
+                other => {
+                    let message = format!("write a string in quotes, not {}", kind(other));
+                    self.problems.add(&value.span(), &table.key(text), message);
+                }
+            }
+        }
+        texts
+    }
+
     /// Tells of every key that nobody has asked for.
     pub(crate) fn finish(self) {
         let asked = self.asked.borrow();

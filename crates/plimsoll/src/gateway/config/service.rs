@@ -8,7 +8,7 @@ use plimsoll_proxy::{HostPattern, TimeLimits};
 
 use super::process::pem_pair;
 use super::section::{Found, Section};
-use super::{balancing, path};
+use super::{balancing, path, scaled};
 use crate::cli::values::DURATION_MAX;
 use crate::gateway::plan::{
     DnsPlan, Family, HealthPlan, PROTOCOLS, RoutePlan, ServicePlan, TIMEOUT_DEFAULT,
@@ -36,7 +36,14 @@ pub(super) struct ReadService {
 }
 
 /// Reads a service. What is wrong is told to the section, and a default takes its place.
-pub(super) fn read(name: &Found<String>, section: Section<'_>, folder: &Path) -> ReadService {
+///
+/// Only `plimsoll run` takes services with commands.
+pub(super) fn read(
+    name: &Found<String>,
+    section: Section<'_>,
+    folder: &Path,
+    commands: bool,
+) -> ReadService {
     if let Err(message) = service_name(&name.value) {
         section.wrong(message);
     }
@@ -48,8 +55,16 @@ pub(super) fn read(name: &Found<String>, section: Section<'_>, folder: &Path) ->
         upstream_file: file.map(|found| found.value),
         ..ServicePlan::new(name.value.clone())
     };
-    if upstreams.is_none() && plan.upstream_file.is_none() {
-        section.wrong("it has neither upstreams = [\"HOST:PORT\"] nor upstream-file = \"FILE\"");
+    let has_command = section.has("command");
+    if upstreams.is_none() && plan.upstream_file.is_none() && !has_command {
+        section.wrong(if commands {
+            "it has neither command = [\"PROGRAM\", \"{port}\"] nor upstreams = [\"HOST:PORT\"]"
+        } else {
+            "it has neither upstreams = [\"HOST:PORT\"] nor upstream-file = \"FILE\""
+        });
+    }
+    if has_command && !commands {
+        section.wrong("a gateway starts no commands; use plimsoll run --config FILE.toml");
     }
     plan.upstreams = upstreams.unwrap_or_default();
     plan.balancer = balancing::read(&section);
@@ -65,6 +80,12 @@ pub(super) fn read(name: &Found<String>, section: Section<'_>, folder: &Path) ->
     plan.health = section.table("health-check").and_then(read_health);
     let tls = section.table("tls");
     plan.tls = tls.and_then(|section| read_tls(section, &plan.upstreams, folder));
+    if commands || has_command {
+        scaled::read(&section, &mut plan, folder);
+    }
+    if let Some(scaled) = &plan.scaled {
+        plan.limits.upgraded = Some(scaled.websockets);
+    }
     section.finish();
     ReadService { plan, route_spans }
 }
@@ -159,7 +180,7 @@ fn read_limits(section: &Section<'_>) -> TimeLimits {
 }
 
 /// A time limit; zero is off.
-fn limit(section: &Section<'_>, key: &'static str) -> Option<Duration> {
+pub(super) fn limit(section: &Section<'_>, key: &'static str) -> Option<Duration> {
     let limit = section.duration(key, Duration::ZERO..=DURATION_MAX);
     limit.filter(|limit| !limit.is_zero())
 }

@@ -7,13 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use plimsoll_balance::Policy;
+use plimsoll_fleet::Readiness;
 
 use super::balancing::WRR_MODES;
+use super::scaled::{METRICS, POLICIES};
 use crate::cli::{LogFormat, values};
 use crate::gateway::plan::{
     DnsPlan, Family, HealthPlan, PROTOCOLS, PemPair, Plan, ProcessPlan, RoutePlan, ServicePlan,
     UpstreamTlsPlan,
 };
+use crate::run::plan::ScaledPlan;
 
 /// A string with quotes, as TOML has it.
 struct Quoted<'a>(&'a str);
@@ -113,12 +116,17 @@ fn service(lines: &mut Lines, plan: &ServicePlan) {
         format!("services.{}", plan.name)
     };
     lines.table(&name);
-    lines.list("upstreams", plan.upstreams.iter().map(ToString::to_string));
+    if let Some(scaled) = &plan.scaled {
+        command(lines, scaled);
+    } else {
+        lines.list("upstreams", plan.upstreams.iter().map(ToString::to_string));
+    }
     if let Some(file) = &plan.upstream_file {
         lines.path("upstream-file", file);
     }
     lines.text("policy", &plan.balancer.policy);
-    if let Some(concurrency) = plan.balancer.endpoint_concurrency {
+    let own_concurrency = plan.balancer.endpoint_concurrency;
+    if let Some(concurrency) = own_concurrency.filter(|_| plan.scaled.is_none()) {
         lines.bare("endpoint-concurrency", concurrency);
     }
     lines.text("protocol", word(plan.protocol, &PROTOCOLS));
@@ -127,10 +135,15 @@ fn service(lines: &mut Lines, plan: &ServicePlan) {
     lines.limit("idle-timeout", plan.limits.idle);
     lines.limit("per-try-timeout", plan.per_try_timeout);
     lines.bare("refusal-status", plan.refusal_status);
-    lines.duration("slow-start", plan.balancer.slow_start);
-    lines.duration("retention", plan.balancer.retention);
+    if plan.scaled.is_none() {
+        lines.duration("slow-start", plan.balancer.slow_start);
+        lines.duration("retention", plan.balancer.retention);
+    }
     balancing(lines, &name, plan);
-    dns(lines, &name, plan.dns);
+    match &plan.scaled {
+        Some(scaled) => scaled_tables(lines, &name, scaled),
+        None => dns(lines, &name, plan.dns),
+    }
     if let Some(health) = &plan.health {
         health_check(lines, &name, health);
     }
@@ -142,6 +155,68 @@ fn service(lines: &mut Lines, plan: &ServicePlan) {
         let RoutePlan { hosts, path } = route;
         lines.list("hosts", hosts.iter().cloned());
         lines.text("path", path);
+    }
+}
+
+/// The command of a service, and what belongs to it.
+fn command(lines: &mut Lines, plan: &ScaledPlan) {
+    let command = &plan.command;
+    let words = std::iter::once(&command.program).chain(&command.arguments);
+    lines.list("command", words.cloned());
+    if let Some(directory) = &command.directory {
+        lines.path("directory", directory);
+    }
+    match &command.readiness {
+        Readiness::Http(path) => lines.text("ready-path", path),
+        Readiness::LogLine(pattern) => lines.text("ready-line", pattern.as_str()),
+        _ => {}
+    }
+    lines.duration("start-timeout", command.start_timeout);
+    lines.text("stop-signal", command.stop_signal);
+    lines.duration("stop-grace", command.stop_grace);
+    if let Some(bytes) = command.memory_max {
+        lines.text("memory", values::written_bytes(bytes));
+    }
+    if let Some(group) = &command.group {
+        lines.text("exclusive-group", group);
+    }
+    lines.bare(
+        "concurrency",
+        plan.scale.concurrency.map_or(0, std::num::NonZeroU32::get),
+    );
+    lines.bare("waiting-page", plan.waiting_page);
+    lines.limit("websocket-timeout", plan.websockets.total);
+    lines.limit("websocket-idle-timeout", plan.websockets.idle);
+}
+
+/// How many replicas there are to be, and the variables they get.
+fn scaled_tables(lines: &mut Lines, name: &str, plan: &ScaledPlan) {
+    let scale = &plan.scale;
+    lines.table(&format!("{name}.scale"));
+    lines.text("policy", word(scale.policy, &POLICIES));
+    lines.text("metric", word(scale.metric, &METRICS));
+    if let Some(target) = scale.target {
+        lines.bare("target", target);
+    }
+    lines.share("utilization", scale.utilization);
+    lines.duration("window", scale.window);
+    lines.bare("min", scale.min);
+    lines.bare("max", scale.max_replicas());
+    lines.bare("initial", scale.initial);
+    lines.bare("activation-scale", scale.activation_scale);
+    lines.bare("starts-max", scale.starts_max);
+    lines.bare("target-burst-capacity", scale.target_burst_capacity);
+    lines.duration("keep-alive-min", scale.keep_alive.min);
+    lines.duration("keep-alive-max", scale.keep_alive.max);
+    lines.duration("scale-down-delay", scale.scale_down_delay);
+    lines.duration("scale-to-zero-grace", scale.scale_to_zero_grace);
+    lines.duration("retention", scale.scale_to_zero_retention);
+    lines.bare("scale-to-zero", scale.scale_to_zero);
+    if !plan.command.environment.is_empty() {
+        lines.table(&format!("{name}.environment"));
+        for (key, value) in &plan.command.environment {
+            lines.text(&Quoted(key).to_string(), value);
+        }
     }
 }
 
