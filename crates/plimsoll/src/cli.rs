@@ -59,8 +59,8 @@ pub(crate) enum Fault {
     version,
     about = "Measures the load of every request exactly, and holds each instance to what it can carry.",
     after_help = "Start here:\n  \
-        plimsoll run                            start an app by its first request, and see it scale\n  \
-        plimsoll demo                           see the sidecar at work, with nothing to set up\n  \
+        plimsoll run                            see an app start and scale from zero\n  \
+        plimsoll demo                           see the sidecar at work\n  \
         plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service\n  \
         plimsoll gateway --upstream HOST:PORT   spread requests over many of them",
     disable_help_subcommand = true,

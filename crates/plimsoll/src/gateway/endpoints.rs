@@ -43,6 +43,8 @@ struct Sources {
     listed: Vec<Upstream>,
     /// Replicas that are local processes.
     replicas: Vec<Upstream>,
+    /// Whether changes of the set are told by somebody else.
+    is_quiet: bool,
     file: Option<FileState>,
     answers: BTreeMap<String, Answer>,
     set_by_api: BTreeMap<Arc<str>, SetByApi>,
@@ -228,6 +230,8 @@ impl Endpoints {
     pub(crate) fn set_replicas(&self, addresses: Vec<SocketAddr>) {
         let mut sources = self.sources.lock();
         sources.replicas = addresses.into_iter().map(Upstream::at).collect();
+        // Whoever starts and stops them says so.
+        sources.is_quiet = true;
         self.apply(&mut sources);
     }
 
@@ -314,7 +318,7 @@ impl Endpoints {
         match self.balancer.set_endpoints(now, &specs) {
             Ok(change) => {
                 returned = change.returned;
-                if change.added + change.returned + change.removed > 0 {
+                if change.added + change.returned + change.removed > 0 && !sources.is_quiet {
                     tracing::info!(
                         service = self.service,
                         endpoints = specs.len(),

@@ -145,5 +145,8 @@ async fn start(
 /// The service as it is then.
 fn set(desk: &Desk, member: &Member, crew: &Crew, mode: Mode) -> Response {
     crew.set_mode(mode);
-    json(&crate::gateway::show::service(member, desk.services.clock()))
+    json(&crate::gateway::show::service(
+        member,
+        desk.services.clock(),
+    ))
 }

@@ -471,6 +471,8 @@ async fn help_fits_on_a_terminal_of_80_columns() {
         ("overview", &["--help"][..]),
         ("gateway", &["gateway", "--help"]),
         ("gateway_short", &["gateway", "-h"]),
+        ("run", &["run", "--help"]),
+        ("run_short", &["run", "-h"]),
         ("sidecar", &["sidecar", "--help"]),
         ("sidecar_short", &["sidecar", "-h"]),
     ] {

@@ -32,10 +32,19 @@ pub(crate) struct Folder(PathBuf);
 impl Gateway {
     /// Starts it with these arguments, and waits until it serves.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
+        Self::start_as("gateway", arguments).await
+    }
+
+    /// Starts `plimsoll run`, which has all that a gateway has.
+    pub(crate) async fn run(arguments: &[&str]) -> Self {
+        Self::start_as("run", arguments).await
+    }
+
+    async fn start_as(command: &str, arguments: &[&str]) -> Self {
         // Unless the test has one of its own: a flag cannot be given twice.
         let unless_given = |flag, value| (!arguments.contains(&flag)).then_some([flag, value]);
         let mut child = plimsoll()
-            .arg("gateway")
+            .arg(command)
             .args(["--listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
             .args(unless_given("--drain-quiet", "0").iter().flatten())
