@@ -11,7 +11,7 @@ use plimsoll_proxy::{TimeLimits, UpgradedLimits};
 use plimsoll_scale::{REPLICAS_MAX, ScaleConfig};
 
 use super::GatewaySettings;
-use crate::cli::sidecar::workers;
+use crate::cli::values::workers;
 use crate::cli::{LogFormat, values};
 use crate::gateway::config::{self, ProcessSettings};
 use crate::gateway::plan::{Plan, ServicePlan, TIMEOUT_DEFAULT};
