@@ -192,9 +192,16 @@ impl Replica {
         let group = i32::try_from(self.pid).ok()?;
         // Elsewhere, because it looks at every process of this machine.
         let addresses = tokio::task::spawn_blocking(move || listening::addresses(group)).await;
-        let addresses: Vec<String> = addresses.ok()?.iter().map(SocketAddr::to_string).collect();
+        let addresses = addresses.ok()?;
         let port = self.port.number();
-        (!addresses.is_empty()).then(|| {
+        let reachable = |address: &SocketAddr| {
+            let ip = address.ip();
+            address.port() == port && (ip.is_loopback() || ip.is_unspecified())
+        };
+        // It may have begun to listen since it was asked.
+        let elsewhere = !addresses.is_empty() && !addresses.iter().any(reachable);
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        elsewhere.then(|| {
             format!(
                 "it listens on {} and not on 127.0.0.1:{port}, the port it was given (as {PORT_PLACEHOLDER} in its \
                  arguments, and in the variable PORT)",

@@ -199,3 +199,45 @@ fn fault_of_program(path: &Path) -> Option<StartError> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_up_is_said() {
+        let spec = CommandSpec::new("true", [""; 0]);
+        for (number, text) in [
+            (
+                Errno::AGAIN,
+                "no process can be started: the process table is full, or the limit of processes is reached (",
+            ),
+            (
+                Errno::NOMEM,
+                "no process can be started: there is not enough memory (",
+            ),
+            (
+                Errno::MFILE,
+                "no process can be started: the limit of open files is reached (",
+            ),
+            (
+                Errno::NFILE,
+                "no process can be started: the limit of open files is reached (",
+            ),
+            (
+                Errno::NOSPC,
+                "no process can be started: the disk is full (",
+            ),
+            (Errno::TOOBIG, "cannot be started: Argument list too long ("),
+            // The program was there when it was looked for, and not when it was started.
+            (
+                Errno::NOENT,
+                "cannot be started: No such file or directory (",
+            ),
+        ] {
+            let error = explain(number.into(), &spec);
+            assert!(error.to_string().starts_with(text), "{error}");
+            assert!(!error.is_fault_of_command());
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plimsoll_fleet::{
-    CommandSpec, EndCause, LinePattern, Phase, Readiness, ReplicaEvent, StartError,
+    CommandSpec, EndCause, HostConfig, LinePattern, Phase, Readiness, ReplicaEvent, StartError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -123,7 +123,7 @@ async fn one_that_never_listens_is_given_up_after_its_time() {
 #[tokio::test]
 async fn one_that_listens_on_another_port_is_told_where_it_should() {
     let mut spec = server("port = 0");
-    spec.start_timeout = Duration::from_secs(3);
+    spec.start_timeout = Duration::from_secs(5);
     let mut service = Service::new(spec);
     let id = service.set.start().unwrap();
     let ReplicaEvent::Started { port, .. } = service.next().await else {
@@ -134,7 +134,7 @@ async fn one_that_listens_on_another_port_is_told_where_it_should() {
     };
     let text = service.ended(id).await.to_string();
     assert!(
-        text.starts_with("was not ready within 3s: it listens on 127.0.0.1:"),
+        text.starts_with("was not ready within 5s: it listens on 127.0.0.1:"),
         "{text}"
     );
     assert!(
@@ -155,12 +155,12 @@ Handler.do_GET = do_GET
 ";
     let mut spec = server(unwell);
     spec.readiness = Readiness::Http("/healthz".to_owned());
-    spec.start_timeout = Duration::from_secs(2);
+    spec.start_timeout = Duration::from_secs(5);
     let mut service = Service::new(spec);
     let id = service.set.start().unwrap();
     let text = service.ended(id).await.to_string();
     assert!(
-        text.starts_with("was not ready within 2s: GET /healthz was answered with 503 after 2"),
+        text.starts_with("was not ready within 5s: GET /healthz was answered with 503 after "),
         "{text}"
     );
 }
@@ -265,6 +265,48 @@ async fn what_cannot_be_started_is_said_in_one_line() {
         );
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_used_up_is_refused_and_what_runs_stays() {
+    let config = HostConfig {
+        replicas_max: 2,
+        ..HostConfig::default()
+    };
+    let service = Service::with(config, shell("sleep 60"));
+    let kept = [service.set.start().unwrap(), service.set.start().unwrap()];
+    let refused = service.set.start().expect_err("two are enough");
+    assert_eq!(
+        refused.to_string(),
+        "2 replicas are there already, and no more may be"
+    );
+    assert_eq!(
+        service
+            .set
+            .view()
+            .iter()
+            .map(|view| view.id)
+            .collect::<Vec<_>>(),
+        kept
+    );
+    service.host.shutdown().await;
+
+    // The port that another program has is the only one.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = HostConfig {
+        ports: port..=port,
+        ..HostConfig::default()
+    };
+    let service = Service::with(config, shell("sleep 60"));
+    let refused = service.set.start().expect_err("it is taken");
+    let text = format!("all ports from {port} to {port} are taken; allow more, or fewer replicas");
+    assert_eq!(refused.to_string(), text);
+    assert!(
+        service.set.back_off().is_none(),
+        "the command is not at fault"
+    );
+    assert_eq!(service.host.replicas(), 0);
 }
 
 fn chmod(path: &str, mode: u32) {
