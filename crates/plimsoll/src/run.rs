@@ -13,10 +13,12 @@ mod crew;
 mod machine;
 mod page;
 pub(crate) mod plan;
+mod sample;
 pub(crate) mod show;
 
 pub(crate) use app::run as run_app;
 pub(crate) use crew::Crew;
 pub(crate) use machine::Machine;
 pub(crate) use page::waiting_page;
+pub(crate) use sample::ScaledReading;
 pub(crate) use show::Scale;

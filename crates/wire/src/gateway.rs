@@ -16,12 +16,14 @@
 //! [`ReportError`](crate::orca::ReportError).
 
 mod endpoint;
+mod scaled;
 mod service;
 mod set;
 
 use std::time::Duration;
 
 pub use endpoint::{EndpointSample, ReportSample};
+pub use scaled::ScaledSample;
 pub use service::{DiscoverySample, LoadReportSample, QueueSample, RetrySample, ServiceSample};
 pub use set::{EjectionReason, EndpointOutcome, EndpointState};
 
@@ -61,6 +63,8 @@ const RELOAD_TIME: Descriptor = Descriptor::gauge(
 pub struct GatewayFamilies<'a> {
     /// The services, each name once.
     pub services: &'a [ServiceSample<'a>],
+    /// The services of which replicas are kept, each name once.
+    pub scaled: &'a [ScaledSample<'a>],
     /// Requests that ended without a service, indexed by [`Answer::index`]; of
     /// these, only [`Answer::UNROUTED`] are shown.
     pub unrouted: [u64; Answer::COUNT],
@@ -109,6 +113,7 @@ pub fn render_gateway(
     let mut text = Exposition::new(format);
     service::write(&mut text, families.services);
     endpoint::write(&mut text, families.services);
+    scaled::write(&mut text, families.scaled);
     write_unrouted(&mut text, families);
     write_config(&mut text, &families.config);
     text.family(&CONNECTIONS_OPEN)

@@ -13,6 +13,7 @@ use plimsoll_wire::prometheus::{ExpositionError, TextFormat};
 use super::admin::Desk;
 use super::services::Member;
 use crate::admin::histogram;
+use crate::run::ScaledReading;
 
 /// What is read of one service, so that samples can borrow from it.
 struct Reading {
@@ -79,9 +80,12 @@ pub(crate) fn render(desk: &Desk, format: TextFormat) -> Result<String, Expositi
         .zip(&endpoints)
         .map(|(reading, endpoints)| reading.service(endpoints))
         .collect();
+    let kept: Vec<_> = members.iter().filter_map(ScaledReading::of).collect();
+    let scaled: Vec<_> = kept.iter().map(ScaledReading::sample).collect();
     let unrouted = desk.stats.view();
     let families = GatewayFamilies {
         services: &services,
+        scaled: &scaled,
         unrouted: unrouted.requests,
         unrouted_errors: unrouted.errors,
         connections_open: unrouted.connections as u64,

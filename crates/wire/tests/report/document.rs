@@ -6,7 +6,7 @@ use plimsoll_wire::gateway::{EjectionReason, EndpointOutcome, EndpointState};
 use plimsoll_wire::orca::ReportError;
 use plimsoll_wire::prometheus::TextFormat;
 
-use super::gateway::gateway_text;
+use super::gateway::{gateway_text, run_text};
 use super::user::user_text;
 use super::*;
 
@@ -16,6 +16,7 @@ pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/metrics.md");
 fn all() -> String {
     text(Format::PrometheusText, &sample(), &families())
         + &user_text(TextFormat::Prometheus)
+        + &run_text(TextFormat::Prometheus)
         + &gateway_text(TextFormat::Prometheus)
 }
 

@@ -2,7 +2,8 @@
 
 use plimsoll_wire::gateway::{
     ConfigSample, DiscoverySample, EjectionReason, EndpointOutcome, EndpointSample, EndpointState,
-    GatewayFamilies, LoadReportSample, QueueSample, ReportSample, RetrySample, ServiceSample,
+    GatewayFamilies, LoadReportSample, QueueSample, ReportSample, RetrySample, ScaledSample,
+    ServiceSample,
 };
 use plimsoll_wire::orca::ReportError;
 use plimsoll_wire::prometheus::TextFormat;
@@ -108,6 +109,7 @@ fn busy_service<'a>(name: &'a str, endpoints: &'a [EndpointSample<'a>]) -> Servi
 fn gateway<'a>(services: &'a [ServiceSample<'a>]) -> GatewayFamilies<'a> {
     GatewayFamilies {
         services,
+        scaled: &[],
         unrouted: std::array::from_fn(|index| 600 + index as u64),
         unrouted_errors: std::array::from_fn(|index| 700 + index as u64),
         connections_open: 33,
@@ -120,6 +122,60 @@ fn gateway<'a>(services: &'a [ServiceSample<'a>]) -> GatewayFamilies<'a> {
         },
         version: "0.1.0",
     }
+}
+
+fn scaled() -> ScaledSample<'static> {
+    ScaledSample {
+        name: "shop",
+        desired: 5,
+        ready: 3,
+        starting: 2,
+        draining: 1,
+        panic: true,
+        excess_burst_capacity: -203.5,
+        refusing: true,
+        starts: 61,
+        start_failures: 62,
+        start_duration: HistogramView::EMPTY,
+        cold_start: HistogramView::EMPTY,
+        decisions: &[("demand", 63), ("idle", 64)],
+    }
+}
+
+/// The metrics of `plimsoll run`.
+pub(crate) fn run_text(format: TextFormat) -> String {
+    let endpoints = [busy("127.0.0.1:23000")];
+    let services = [service("shop", &endpoints)];
+    let scaled = [scaled()];
+    let families = GatewayFamilies {
+        scaled: &scaled,
+        ..gateway(&services)
+    };
+    render_gateway(format, &families).unwrap()
+}
+
+#[test]
+fn what_run_adds_is_each_number_at_its_name() {
+    let text = run_text(TextFormat::Prometheus);
+    for (name, value) in [
+        ("replicas_desired", "5"),
+        ("replicas_ready", "3"),
+        ("replicas_starting", "2"),
+        ("replicas_draining", "1"),
+        ("panic", "1"),
+        ("excess_burst_capacity", "-203.5"),
+        ("refusing", "1"),
+        ("replica_starts_total", "61"),
+        ("replica_start_failures_total", "62"),
+        ("replica_start_seconds_count", "0"),
+        ("cold_start_seconds_count", "0"),
+    ] {
+        let line = format!("\nplimsoll_run_{name}{{service=\"shop\"}} {value}\n");
+        assert!(text.contains(&line), "{line}");
+    }
+    let line = "plimsoll_run_decisions_total{service=\"shop\",reason=\"idle\"} 64\n";
+    assert!(text.contains(line));
+    assert!(!gateway_text(TextFormat::Prometheus).contains("plimsoll_run"));
 }
 
 /// The metrics of a gateway with a busy service, and one that has just begun.
