@@ -487,3 +487,65 @@ async fn a_client_that_gives_up_in_silence_saves_the_next_one_from_that_connecti
     let (response, _) = client.send_request(request(), true).unwrap();
     assert_eq!(soon("answer", response).await.unwrap().status(), 200);
 }
+
+/// What some read one way and some another is refused, whichever version of HTTP it comes in.
+#[tokio::test]
+async fn a_host_that_is_none_and_a_repeated_length_are_refused() {
+    let (app, served) = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (_running, address) = start(&config(app));
+    // Over HTTP/1 the HTTP library makes one of equal lengths.
+    for wrong in ["host: a@b", "host: a/b", "host: a b"] {
+        let mut client = connect(address).await;
+        let request = format!("GET / HTTP/1.1\r\n{wrong}\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{wrong:?}: {answer:?}");
+    }
+    for wrong in [
+        &[("host", "a@b")][..],
+        &[("content-length", "2"), ("content-length", "2")],
+    ] {
+        let (mut client, connection) = h2::client::handshake(connect(address).await).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = http::Request::post("http://a/");
+        for (name, value) in wrong {
+            request = request.header(*name, *value);
+        }
+        let (response, mut body) = client
+            .send_request(request.body(()).unwrap(), false)
+            .unwrap();
+        body.send_data(Bytes::from_static(b"hi"), true).unwrap();
+        // Either we refuse it, or the HTTP library has before.
+        match soon("answer", response).await {
+            Ok(response) => assert_eq!(response.status(), 400, "{wrong:?}"),
+            Err(error) => assert!(error.is_reset(), "{wrong:?}: {error}"),
+        }
+    }
+    assert_eq!(served.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_proves_a_client_to_its_proxy_does_not_pass_over_http2() {
+    let app = app(async |stream: TcpStream| {
+        let mut streams = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = streams.accept().await {
+            let mut response = http::Response::new(());
+            *response.headers_mut() = request.headers().clone();
+            respond.send_response(response, true).unwrap();
+        }
+    })
+    .await;
+    let (_running, address) = start(&config(app));
+    let (mut client, connection) = h2::client::handshake(connect(address).await).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://a/")
+        .header("proxy-authorization", "secret")
+        .header("te", "trailers")
+        .header("x-mark", "1");
+    let (response, _) = client
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    let told = soon("answer", response).await.unwrap();
+    assert_eq!(told.headers()["x-mark"], "1");
+    assert!(!told.headers().contains_key("proxy-authorization"));
+}
