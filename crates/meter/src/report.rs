@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_per_measured_second() {
+    fn f15_rates_are_per_measured_second() {
         let meter = meter();
         let mut reporter = meter.reporter(at(0));
         for i in 0..30 {

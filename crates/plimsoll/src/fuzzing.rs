@@ -1,8 +1,9 @@
-//! What fuzzers may call: parsers of what people and programs write for the gateway, and the rules that hold for
-//! any input. Compiled under `--cfg fuzzing` only.
+//! What fuzzers may call: parsers of what people and programs write for the gateway and the sidecar, and the rules that
+//! hold for any input. Compiled under `--cfg fuzzing` only.
 
 use crate::gateway::config::{self, ProcessSettings};
 use crate::gateway::upstream::{self, Upstream};
+use crate::sidecar;
 
 /// A configuration file. What is accepted can be written as a file that comes to the same; what is refused is
 /// refused with a line that is there.
@@ -44,5 +45,18 @@ pub fn upstreams(text: &str) {
             assert_eq!(upstream::parse_file(&lines.join("\n")), Ok(upstreams));
         }
         Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
+    }
+}
+
+/// Variables as Knative's controller sets them, one `NAME=value` a line. Whatever they say is read or refused, and a
+/// refusal names a variable that is there.
+///
+/// # Panics
+/// If this rule does not hold.
+pub fn knative_variables(text: &str) {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    for problem in sidecar::read_variables(pairs.clone()) {
+        let names_one = pairs.clone().any(|(name, _)| name == problem.name);
+        assert!(names_one && !problem.message.is_empty(), "{problem}");
     }
 }

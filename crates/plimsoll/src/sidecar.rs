@@ -201,6 +201,17 @@ fn drain_limit(settings: &SidecarSettings) -> Duration {
     settings.proxy.limits.total.unwrap_or(DRAIN_LIMIT_DEFAULT)
 }
 
+/// What is wrong with variables of Knative's.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_variables<'a>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Vec<variables::Problem> {
+    let variables: variables::Variables = pairs.collect();
+    let mut reader = variables::Reader::new(&variables, Vec::new());
+    let _read = contract::Contract::read(&variables, None, &mut reader);
+    reader.into_problems()
+}
+
 /// As many descriptors as the system allows.
 pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -226,9 +237,34 @@ pub(crate) fn connections_max() -> usize {
 pub(crate) mod tests {
     use std::net::Ipv4Addr;
     use std::num::NonZeroUsize;
-    use std::sync::Arc;
 
-    use plimsoll_proxy::{ServerTls, Sidecar, SidecarConfig, SidecarOptions, TimeLimits};
+    use plimsoll_proxy::{ServerTls, SidecarConfig, SidecarOptions, TimeLimits};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: &[&str] = &[
+        "CONTAINER_CONCURRENCY",
+        "OBSERVABILITY_CONFIG",
+        "QUEUE_PROXY_TLS_CIPHER_SUITES",
+        "QUEUE_SERVING_PORT",
+        "REVISION_TIMEOUT_SECONDS",
+        "SERVING_LOGGING_CONFIG",
+        "SERVING_READINESS_PROBE",
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_variables_say_is_read_or_refused(
+            index in 0..NAMES.len(),
+            value in "[\\[{\"a-z:0-9,}\\]-]{0,40}|.{0,40}",
+        ) {
+            for problem in read_variables([(NAMES[index], &*value)].into_iter()) {
+                prop_assert_eq!(&problem.name, NAMES[index]);
+                prop_assert!(!problem.message.is_empty());
+            }
+        }
+    }
 
     /// A sidecar in front of an application on this machine.
     pub(crate) fn in_front_of(port: u16, tls: Option<Arc<ServerTls>>) -> Sidecar {

@@ -234,7 +234,7 @@ fn lowering_makes_callers_wait_not_fail_and_raising_adds_places() {
 }
 
 #[test]
-fn a_newcomer_never_overtakes() {
+fn f14_a_newcomer_never_overtakes() {
     let breaker = breaker(1, 10);
     let slot = run(&breaker);
     let mut waiting: Vec<_> = (0..5).map(|_| queue(&breaker)).collect();

@@ -22,6 +22,14 @@ const MARKS: &[&str] = &["QUEUE_SERVING_PORT", "SERVING_POD", "SERVING_REVISION"
 /// The least port that user metrics may be served at: the container is not root.
 const UNPRIVILEGED_PORT_MIN: u16 = 1_024;
 
+/// Variables that ask for TLS on the port of user metrics.
+const USER_METRICS_TLS: &[&str] = &[
+    "METRICS_PROMETHEUS_TLS_CERT",
+    "METRICS_PROMETHEUS_TLS_KEY",
+    "METRICS_PROMETHEUS_TLS_CLIENT_AUTH",
+    "METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE",
+];
+
 /// What Knative's variables say; `None` is what they do not.
 #[derive(Debug, Clone)]
 pub(crate) struct Contract {
@@ -82,6 +90,7 @@ impl Contract {
         }
         let mut observability = Observability::read(reader, &mut warnings);
         user_metrics_address(reader, &mut observability);
+        user_metrics_tls(reader, &mut observability, &mut warnings);
         Self {
             is_knative: MARKS.iter().any(|name| variables.is_set(name)),
             app_port,
@@ -165,6 +174,24 @@ fn user_metrics_address(reader: &mut Reader<'_>, observability: &mut Observabili
         if let Some(port) = port {
             listen.set_port(port);
         }
+    }
+}
+
+/// There is no TLS on the port for user metrics. Where it is asked for, serving them without it would be worse than
+/// not serving them.
+fn user_metrics_tls(
+    reader: &mut Reader<'_>,
+    observability: &mut Observability,
+    warnings: &mut Vec<String>,
+) {
+    let is_asked_for = |name: &&'static str| reader.text(name).is_some();
+    if let Some(name) = USER_METRICS_TLS.iter().copied().find(is_asked_for)
+        && let Some(RequestMetrics::Prometheus { .. }) = observability.request_metrics
+    {
+        observability.request_metrics = None;
+        warnings.push(format!(
+            "{name} is not supported: without TLS there are no user metrics"
+        ));
     }
 }
 
@@ -388,6 +415,19 @@ mod tests {
         let listen = "127.0.0.1:9999".parse().unwrap();
         let expected = Some(RequestMetrics::Prometheus { listen });
         assert_eq!(read(&opened).0.observability.request_metrics, expected);
+    }
+
+    #[test]
+    fn user_metrics_that_must_have_tls_are_not_served_without() {
+        let variables = [
+            ("METRICS_PROMETHEUS_TLS_CERT", "/tls.crt"),
+            ("SERVING_REQUEST_METRICS_BACKEND", "prometheus"),
+        ];
+        let (contract, problems) = read(&variables);
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(contract.observability.request_metrics, None);
+        assert!(contract.warnings[0].contains("METRICS_PROMETHEUS_TLS_CERT"));
+        assert_eq!(read(&variables[..1]).0.warnings, Vec::<String>::new());
     }
 
     #[test]
