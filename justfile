@@ -70,6 +70,11 @@ scenarios *arguments="--docs docs": release
 scenarios-wire *arguments="--docs docs": release
     "{{ target }}/release/lab" scenarios wire --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
 
+# Knative's contract, asked over the wire of whatever listens at `url` and has its application at 127.0.0.1:8080, e.g. `just
+# conformance http://127.0.0.1:8012 --metrics http://127.0.0.1:9090 --admin http://127.0.0.1:8022`
+conformance url="http://127.0.0.1:8012" *arguments="":
+    cargo run --quiet --locked -p plimsoll-lab -- conformance --url {{ url }} {{ arguments }}
+
 # What the README begins with; arguments go to the program, e.g. `just demo --plain`
 demo *arguments:
     cargo run --release --locked -- demo {{ arguments }}

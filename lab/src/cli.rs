@@ -3,6 +3,7 @@
 mod apps;
 mod backend;
 mod compare;
+mod conformance;
 mod load;
 mod scenarios;
 mod wire;
@@ -29,6 +30,8 @@ enum Command {
     Load(Box<load::Args>),
     /// Measure plimsoll, HAProxy, nginx and Envoy side by side, in turns.
     Compare(Box<compare::Args>),
+    /// Ask Knative's contract of an implementation, over the wire.
+    Conformance(conformance::Args),
     /// Play the balancer scenarios: with every policy in virtual time, or over the wire.
     Scenarios(Box<scenarios::Args>),
 }
@@ -42,6 +45,7 @@ impl Cli {
             Command::Model(args) => args.run(),
             Command::Load(args) => args.run(),
             Command::Compare(args) => args.run(),
+            Command::Conformance(args) => args.run(),
             Command::Scenarios(args) => args.run(),
         }
     }

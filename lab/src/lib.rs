@@ -4,6 +4,7 @@
 //! - [`apps`]: applications for `plimsoll run`: a chat over WebSockets, and one that is slow to start.
 //! - [`load`]: closed-loop and open-loop load generators with exact counts and quantiles of latency.
 //! - [`compare`]: Plimsoll, HAProxy, nginx and Envoy side by side on one machine, in turns.
+//! - [`conformance`]: Knative's contract for the process beside an application, asked over the wire.
 //! - [`scenario`]: what a balancer should cope with, as data files, and how it is scored.
 //! - [`sim`]: the scenarios in virtual time, with the balancer that is shipped.
 //! - [`wire`]: the scenarios with real processes: Plimsoll's gateway, HAProxy, nginx and Envoy.
@@ -35,6 +36,7 @@ pub mod affinity;
 pub mod apps;
 pub mod backend;
 pub mod compare;
+pub mod conformance;
 pub mod load;
 pub mod random;
 pub mod scenario;

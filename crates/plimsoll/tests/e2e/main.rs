@@ -14,6 +14,7 @@
 mod chaos;
 mod cli;
 mod clients;
+mod conformance;
 mod dashboard;
 mod drain;
 mod errors;
