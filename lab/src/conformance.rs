@@ -98,7 +98,8 @@ async fn ask(targets: &Targets, app: &App, row: &Row) -> anyhow::Result<Verdict>
         None => None,
     };
     let reached = app.reached();
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, wire::ask(to, &row.request()));
+    let request = row.request();
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, wire::ask(to, &request));
     let answer = answer.await.context("no answer in time")??;
     let reached = app.reached() > reached;
     if let Some(drain) = drain {

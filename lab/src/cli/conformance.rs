@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
-
-use crate::conformance::{self, App, Targets};
+use plimsoll_lab::conformance::{self, App, Targets};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {

@@ -13,6 +13,9 @@ const TIMES: &str = "How long (0 is off)";
 /// The heading of the identity in the help.
 const IDENTITY: &str = "Who (labels of the metrics)";
 
+/// The heading of what counts and what holds.
+const COUNTING: &str = "What counts (all off)";
+
 /// The heading of what concerns Knative in the help.
 const KNATIVE: &str = "Knative (in one of its pods these are as its variables say)";
 
@@ -163,6 +166,45 @@ pub(crate) struct SidecarArgs {
     /// Where the process tells of itself [default: off, or 8008]
     #[arg(long, env = "PLIMSOLL_PROFILING_LISTEN", value_name = "IP:PORT", help_heading = KNATIVE)]
     pub(crate) profiling_listen: Option<String>,
+
+    /// Whose probes are answered: addresses and ranges, `node` (HOST_IP) or
+    /// `loopback`, which is always among them [default: anybody's]
+    #[arg(
+        long,
+        env = "PLIMSOLL_PROBES_FROM",
+        value_name = "LIST",
+        help_heading = KNATIVE
+    )]
+    pub(crate) probes_from: Option<String>,
+
+    /// Hold the slot of a client that has gone until the application has
+    /// answered
+    #[arg(long, env = "PLIMSOLL_HOLD_CANCELLED", help_heading = COUNTING)]
+    pub(crate) hold_cancelled: bool,
+
+    /// Begin time limits when a request leaves the line
+    #[arg(long, env = "PLIMSOLL_QUEUE_UNTIMED", help_heading = COUNTING)]
+    pub(crate) queue_untimed: bool,
+
+    /// Leave requests to these paths, and below, out of all numbers
+    #[arg(
+        long,
+        env = "PLIMSOLL_UNCOUNTED_PATH",
+        value_name = "PATH",
+        value_delimiter = ',',
+        help_heading = COUNTING
+    )]
+    pub(crate) uncounted_path: Vec<String>,
+
+    /// The same for those whose User-Agent begins so
+    #[arg(
+        long,
+        env = "PLIMSOLL_UNCOUNTED_AGENT",
+        value_name = "TEXT",
+        value_delimiter = ',',
+        help_heading = COUNTING
+    )]
+    pub(crate) uncounted_agent: Vec<String>,
 
     /// How log lines are written to standard error [default: text]
     #[arg(

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_proxy::{Knative, ServerTls, SidecarConfig, SidecarOptions, TimeLimits, TlsPort};
+use plimsoll_proxy::{
+    IpRangeError, Knative, ProbeSources, ServerTls, SidecarConfig, SidecarOptions, TimeLimits,
+    TlsPort, Uncounted,
+};
 use plimsoll_wire::Identity;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -197,10 +200,7 @@ impl Layers<'_> {
             tls: None,
             tls_port: None,
             app_tls: None,
-            options: SidecarOptions {
-                knative: self.is_knative.then(Knative::default),
-                ..SidecarOptions::default()
-            },
+            options: self.options(),
         };
         // Built once to check, once to run: the check must come before anything is opened.
         match config.breaker() {
@@ -220,6 +220,52 @@ impl Layers<'_> {
             }
         }
         app.map(|_| config)
+    }
+
+    fn options(&mut self) -> SidecarOptions {
+        let args = &self.typed.args;
+        for (name, value) in [
+            ("hold-cancelled", args.hold_cancelled),
+            ("queue-untimed", args.queue_untimed),
+        ] {
+            self.shown.add(name, value.to_string(), "");
+        }
+        let uncounted = Uncounted {
+            paths: args.uncounted_path.clone(),
+            user_agents: args.uncounted_agent.clone(),
+        };
+        self.shown
+            .add("uncounted-path", uncounted.paths.join(","), "");
+        self.shown
+            .add("uncounted-agent", uncounted.user_agents.join(","), "");
+        for path in &uncounted.paths {
+            if !path.starts_with('/') {
+                let message = "a path begins with /";
+                self.reader.add("--uncounted-path", &**path, message);
+            }
+        }
+        if uncounted.user_agents.iter().any(String::is_empty) {
+            let message = "every request begins with nothing: write how the names begin";
+            self.reader.add("--uncounted-agent", "", message);
+        }
+        let probe_sources = self.probe_sources();
+        SidecarOptions {
+            knative: self.is_knative.then(|| Knative {
+                probe_sources,
+                ..Knative::default()
+            }),
+            hold_cancelled: args.hold_cancelled,
+            queue_is_untimed: args.queue_untimed,
+            uncounted,
+        }
+    }
+
+    fn probe_sources(&mut self) -> ProbeSources {
+        let flag = self.flag("--probes-from", &self.typed.args.probes_from);
+        let node = self.reader.text("HOST_IP");
+        let parse = |text: &str| probe_sources(text, node.as_deref());
+        let show = |_: &ProbeSources| flag.text.unwrap_or("anybody").to_owned();
+        self.pick(flag, parse, ("", None), ProbeSources::Any, show)
     }
 
     fn app(&mut self, port: Option<u16>) -> Option<SocketAddr> {
@@ -390,6 +436,25 @@ impl Layers<'_> {
     }
 }
 
+/// Addresses, ranges of them, and words for those that a pod does not know beforehand.
+fn probe_sources(text: &str, node: Option<&str>) -> Result<ProbeSources, String> {
+    let mut ranges = Vec::new();
+    for word in text.split(',').map(str::trim) {
+        let address = match (word, node) {
+            ("loopback", _) => continue,
+            ("node", Some(address)) => address,
+            ("node", None) => return Err("the node is not known: HOST_IP is not set".to_owned()),
+            (address, _) => address,
+        };
+        ranges.push(
+            address
+                .parse()
+                .map_err(|error: IpRangeError| error.to_string())?,
+        );
+    }
+    Ok(ProbeSources::Only(ranges))
+}
+
 fn host_name() -> String {
     let name = rustix::system::uname()
         .nodename()
@@ -399,5 +464,30 @@ fn host_name() -> String {
         "localhost".to_owned()
     } else {
         name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_of_probes_are_addresses_ranges_and_words() {
+        let range = |text: &str| text.parse().unwrap();
+        for (text, expected) in [
+            ("loopback", vec![]),
+            ("node", vec![range("10.0.0.1")]),
+            (
+                "node, 10.1.0.0/16",
+                vec![range("10.0.0.1"), range("10.1.0.0/16")],
+            ),
+        ] {
+            let found = probe_sources(text, Some("10.0.0.1"));
+            assert_eq!(found, Ok(ProbeSources::Only(expected)), "{text}");
+        }
+        for (text, word) in [("", "10.1.2.3"), ("a", "10.1.2.3"), ("node", "HOST_IP")] {
+            let refused = probe_sources(text, None).unwrap_err();
+            assert!(refused.contains(word), "{text}: {refused}");
+        }
     }
 }

@@ -160,10 +160,11 @@ async fn containers_wait_for_the_quiet_period_and_then_the_process_ends() {
     let quiet = [("PLIMSOLL_DRAIN_QUIET", "1500ms")];
     let mut sidecar = Sidecar::start_in_pod(app.addr().port(), &quiet, &[]).await;
     let mut waiting = Client::connect(sidecar.port("drain")).await;
+    // The quiet period begins when somebody waits for it.
+    let began = std::time::Instant::now();
     waiting
         .send("POST /wait-for-drain HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
         .await;
-    let began = std::time::Instant::now();
     sidecar.signal(Signal::TERM);
     let waited = soon("an answer", waiting.answer()).await;
     assert_eq!((waited.status, waited.text()), (200, ""));
