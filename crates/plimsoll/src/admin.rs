@@ -20,6 +20,7 @@ use plimsoll_proxy::{Running, Stats};
 use plimsoll_wire::{Families, HistogramView, Identity, LimitSample};
 use tokio::net::TcpListener;
 
+use crate::gateway;
 use crate::report::Published;
 
 /// Everything the metrics port reads.
@@ -130,6 +131,7 @@ pub(crate) async fn serve(listener: TcpListener, readings: Readings) -> io::Resu
         .route("/metrics", get(metrics).post(metrics).fallback(only_get))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/api/v1/openapi.json", get(async || gateway::openapi()))
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,

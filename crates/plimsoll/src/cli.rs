@@ -1,5 +1,6 @@
 //! The command line. Nothing here opens a port: a mistake is told before anything has begun.
 
+mod ask;
 mod demo;
 mod gateway;
 mod load_reports;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use ask::{AskSettings, Question};
 pub(crate) use demo::DemoSettings;
 pub(crate) use gateway::GatewaySettings;
 pub(crate) use sidecar::{Flag, KnativeWhen, LogFormat, Typed};
@@ -32,6 +34,8 @@ const EXIT_RUNTIME: u8 = 1;
 pub(crate) enum Action {
     /// Show a text and end.
     Print(String),
+    /// Ask a running gateway or run.
+    Ask(AskSettings),
     /// Run the demonstration.
     Demo(DemoSettings),
     /// Run the application of the demonstration on this port.
@@ -62,7 +66,8 @@ pub(crate) enum Fault {
         plimsoll run                            see an app start and scale from zero\n  \
         plimsoll demo                           see the sidecar at work\n  \
         plimsoll sidecar --app 127.0.0.1:8080   put it in front of your own service\n  \
-        plimsoll gateway --upstream HOST:PORT   spread requests over many of them",
+        plimsoll gateway --upstream HOST:PORT   spread requests over many of them\n  \
+        plimsoll status, plimsoll top           see what a running one does",
     disable_help_subcommand = true,
     max_term_width = 80
 )]
@@ -79,6 +84,12 @@ enum Command {
     Gateway(Box<gateway::GatewayArgs>),
     Run(Box<run::RunArgs>),
     Sidecar(Box<sidecar::SidecarArgs>),
+    Status(ask::StatusArgs),
+    Why(ask::WhyArgs),
+    Top(ask::TopArgs),
+    Scale(ask::ScaleArgs),
+    Stop(ask::StopArgs),
+    Start(ask::StartArgs),
 }
 
 /// Reads the command line and the environment.
@@ -99,6 +110,12 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
     };
     match cli.command {
         None => Ok(Action::Print(overview())),
+        Some(Command::Status(arguments)) => Ok(Action::Ask(arguments.resolve())),
+        Some(Command::Why(arguments)) => Ok(Action::Ask(arguments.resolve())),
+        Some(Command::Top(arguments)) => Ok(Action::Ask(arguments.resolve())),
+        Some(Command::Scale(arguments)) => Ok(Action::Ask(arguments.resolve())),
+        Some(Command::Stop(arguments)) => Ok(Action::Ask(arguments.resolve())),
+        Some(Command::Start(arguments)) => Ok(Action::Ask(arguments.resolve())),
         Some(Command::Demo(arguments)) => Ok(Action::Demo(arguments.resolve())),
         Some(Command::DemoApp(arguments)) => Ok(Action::DemoApp(arguments.port)),
         Some(Command::Run(arguments)) => arguments

@@ -34,6 +34,7 @@ use plimsoll_proxy::MonotonicClock;
 use tokio::time::MissedTickBehavior;
 
 use self::history::{History, SECOND};
+pub(crate) use self::html::Query;
 pub(crate) use self::scene::{Detail, Head, Source, Told, Watched};
 
 /// What the page may load, and from where: nothing that is not served here.

@@ -38,6 +38,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::admin::Desk;
+pub(crate) use self::api::openapi;
 use self::inputs::Inputs;
 pub(crate) use self::inputs::Origin;
 use self::plan::{Plan, ProcessPlan};

@@ -4,6 +4,7 @@
 //! them, `plimsoll-limit` holds them, `plimsoll-wire` writes what others read.
 
 mod admin;
+mod ask;
 mod cli;
 mod cpu;
 mod dashboard;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
 fn run(action: Action) -> Result<(), Fault> {
     match action {
         Action::Print(text) => cli::print(&text),
+        Action::Ask(settings) => ask::run(settings),
         Action::Demo(settings) => demo::run(&settings),
         Action::DemoApp(port) => run::run_app(port),
         Action::Gateway(settings) | Action::Run(settings) => gateway::run(*settings),

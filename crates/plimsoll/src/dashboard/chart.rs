@@ -10,6 +10,9 @@ use super::history::{POINTS, SECONDS_MAX};
 /// Units of a chart. The page shows two of them as one pixel of the style sheet, so that lines are fine.
 const SIZE: (u32, u32) = (720, 260);
 
+/// Minutes that a chart may show, if no more are known.
+const SPANS: [f64; 3] = [1.0, 2.0, 5.0];
+
 /// Units of a chart in a table.
 const SPARK_SIZE: (u32, u32) = (320, 44);
 
@@ -102,14 +105,14 @@ fn draw_into(svg: &mut String, curves: &[Curve], least: f64, unit: Unit) -> Resu
     let values = curves.iter().flat_map(|curve| &curve.values);
     let most = values.flatten().fold(0.0, |most, &value| value.max(most));
     let top = rounded_up(f64::from(most).max(least));
-    let minutes = f64::from(SECONDS_MAX) / 60.0;
+    let minutes = span(curves);
 
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin_top(14)
         .margin_right(24)
         .x_label_area_size(34)
-        .y_label_area_size(78)
+        .y_label_area_size(96)
         .build_cartesian_2d(-minutes..0.0, 0.0..top)?;
     let letters = ("sans-serif", LETTERS).into_font();
     chart
@@ -188,9 +191,20 @@ fn minutes_of(index: usize) -> f64 {
     (index as f64 - last) / last * f64::from(SECONDS_MAX) / 60.0
 }
 
+/// How many minutes are shown: not many more than are known.
+fn span(curves: &[Curve]) -> f64 {
+    let first = |curve: &Curve| curve.values.iter().position(Option::is_some);
+    let known = curves.iter().filter_map(first).min();
+    let known = known.map_or(0.0, |first| -minutes_of(first));
+    let all = f64::from(SECONDS_MAX) / 60.0;
+    SPANS.into_iter().find(|span| *span >= known).unwrap_or(all)
+}
+
 fn ago(minute: f64) -> String {
-    if minute > -0.5 {
+    if minute > -0.01 {
         "now".to_owned()
+    } else if minute > -0.99 {
+        format!("\u{2212}{:.0} s", -minute * 60.0)
     } else {
         format!("\u{2212}{:.0} min", -minute)
     }
@@ -278,9 +292,18 @@ mod tests {
         let svg = draw(&[area, curve(&[Some(3.0), Some(1.0)], true)], 1.0, plain);
         assert_eq!(svg.matches("stroke=\"#00000B\"").count(), 2, "{svg}");
         assert_eq!(svg.matches("fill=\"#00000B\"").count(), 1, "{svg}");
-        assert!(svg.contains("now") && svg.contains("\u{2212}10 min"));
+        assert!(svg.contains("now") && svg.contains("\u{2212}1 min"));
         assert!(!svg.contains("style="), "the policy forbids it");
         assert!(svg.starts_with("<svg aria-hidden"));
+    }
+
+    #[test]
+    fn a_process_that_has_just_begun_shows_a_minute_and_later_ten() {
+        for (points, minutes) in [(0, 1.0), (30, 1.0), (32, 2.0), (140, 5.0), (300, 10.0)] {
+            let curve = curve(&vec![Some(1.0); points], false);
+            assert_eq!(span(&[curve]), minutes, "{points}");
+        }
+        assert_eq!(ago(-0.5), "\u{2212}30 s");
     }
 
     #[test]

@@ -51,6 +51,8 @@ struct Track {
     reporter: Reporter,
     /// The counters at the last seconds of something going on, the oldest first; never empty.
     counted: VecDeque<Counted>,
+    /// Requests that waited at the last look.
+    waiting: usize,
     /// Seconds in which there was something to be seen, rising; at most [`SECONDS_MAX`].
     lines: VecDeque<Line>,
 }
@@ -66,7 +68,7 @@ struct Counted {
 pub(crate) struct Line {
     /// Seconds since the history began.
     pub(crate) second: u32,
-    /// Requests that ran, on average. Waiting ones are not among them.
+    /// Requests that ran: on average, or when the second ended if any waited. Waiting ones are not among them.
     pub(crate) running: f32,
     /// Requests that waited when the second ended.
     pub(crate) waiting: f32,
@@ -164,6 +166,7 @@ impl Track {
             meter: Arc::clone(service.meter()),
             reporter: service.meter().reporter(now),
             counted: VecDeque::from([Counted::of(&service.view().requests)]),
+            waiting: 0,
             lines: VecDeque::new(),
         }
     }
@@ -175,11 +178,18 @@ impl Track {
         if is_resting && watched.scaling.unwrap_or_default() == Scaling::default() {
             return;
         }
-        let waiting = watched.service.balancer().queue_depth() as f32;
+        let waiting = watched.service.balancer().queue_depth();
+        // What waits is known at this instant only, so while anything does, what runs is counted at the same instant.
+        let running = if waiting == 0 && self.waiting == 0 {
+            report.average_concurrency as f32
+        } else {
+            report.in_flight.total.saturating_sub(waiting as u64) as f32
+        };
+        self.waiting = waiting;
         let mut line = Line {
             second,
-            running: (report.average_concurrency as f32 - waiting).max(0.0),
-            waiting,
+            running,
+            waiting: waiting as f32,
             rate: report.requests_per_second() as f32,
             scaling: watched.scaling,
             ..Line::default()

@@ -42,29 +42,33 @@ struct Weight {
 }
 
 /// What there is, for a request that asks for something else.
-pub(crate) const PATHS: &str = "GET /metrics, /healthz, /readyz, /api/v1/endpoints[?service=NAME], /api/v1/services, \
-    /api/v1/status; POST /api/v1/services/NAME/endpoints/ADDRESS/drain and .../undrain; \
+pub(crate) const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /api/v1/endpoints[?service=NAME], /api/v1/events[?service=NAME], \
+    /api/v1/openapi.json, /api/v1/services, /api/v1/status; POST /api/v1/services/NAME/endpoints/ADDRESS/drain and .../undrain; \
     PUT or DELETE /api/v1/services/NAME/endpoints/ADDRESS/weight";
 
 /// The routes.
 pub(crate) fn router() -> Router<Desk> {
-    let endpoint = "/api/v1/services/{service}/endpoints/{address}";
     Router::new()
         .route("/api/v1/endpoints", get(endpoints).fallback(only_get))
+        .route("/api/v1/events", get(events).fallback(only_get))
+        .route(
+            "/api/v1/openapi.json",
+            get(async || openapi()).fallback(only_get),
+        )
         .route("/api/v1/services", get(services).fallback(only_get))
         .route("/api/v1/status", get(status).fallback(only_get))
         .route(
-            &format!("{endpoint}/drain"),
+            "/api/v1/services/{service}/endpoints/{address}/drain",
             post(async |desk, headers: HeaderMap, path| drain(desk, &headers, path, true))
                 .fallback(only_post),
         )
         .route(
-            &format!("{endpoint}/undrain"),
+            "/api/v1/services/{service}/endpoints/{address}/undrain",
             post(async |desk, headers: HeaderMap, path| drain(desk, &headers, path, false))
                 .fallback(only_post),
         )
         .route(
-            &format!("{endpoint}/weight"),
+            "/api/v1/services/{service}/endpoints/{address}/weight",
             put(set_weight).delete(unset_weight).fallback(only_put),
         )
         .merge(crate::run::api::router())
@@ -123,6 +127,21 @@ async fn endpoints(
         .flat_map(|member| show::endpoints(member, now));
     let shown: Vec<_> = shown.collect();
     Ok(json(&BTreeMap::from([("endpoints", shown)])))
+}
+
+async fn events(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let name = wanted_service(query.as_deref())?;
+    if let Some(name) = name {
+        member(&desk, name)?;
+    }
+    let shown = show::events(&desk, name);
+    Ok(json(&BTreeMap::from([("events", shown)])))
+}
+
+/// The description of all this, for programs and for people.
+pub(crate) fn openapi() -> Response {
+    let text = include_str!("../../../../docs/openapi.json");
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// The name in `service=NAME`.

@@ -56,7 +56,7 @@ fn since_start(now: Tick) -> Duration {
 }
 
 /// What has happened to an endpoint, in words.
-fn told(now: Tick, event: &EjectionEvent) -> Told {
+pub(crate) fn told(now: Tick, event: &EjectionEvent) -> Told {
     let address = &event.address;
     let (what, text) = match event.change {
         EjectionChange::Ejected { reason, wait } => (

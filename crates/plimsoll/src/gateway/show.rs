@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use plimsoll_balance::{
-    BalancerView, EjectionReason, EndpointView, LatencyView, LoadReport, WindowView,
+    BalancerView, EjectionChange, EjectionEvent, EjectionReason, EndpointView, LatencyView,
+    LoadReport, WindowView,
 };
 use plimsoll_meter::Clock;
 use plimsoll_proxy::MonotonicClock;
@@ -172,6 +173,44 @@ struct Config {
 struct RefusedConfig {
     at: String,
     problems: Vec<String>,
+}
+
+/// That an endpoint was left out for failing, or let in again.
+#[derive(Debug, Serialize)]
+pub(crate) struct Event {
+    service: String,
+    endpoint: Arc<str>,
+    age_seconds: f64,
+    event: &'static str,
+    reason: Option<&'static str>,
+    /// How long it is left out, or was.
+    seconds: f64,
+    text: String,
+}
+
+/// The last ejections and re-entries, the newest first.
+pub(crate) fn events(desk: &Desk, service: Option<&str>) -> Vec<Event> {
+    let now = desk.services.clock().now();
+    let show = |(service, event): (String, EjectionEvent)| {
+        let (reason, wait) = match event.change {
+            EjectionChange::Ejected { reason, wait } => (Some(reason.name()), wait),
+            EjectionChange::Readmitted { after } | EjectionChange::Forgiven { after } => {
+                (None, after)
+            }
+        };
+        let told = super::scene::told(now, &event);
+        Event {
+            service,
+            age_seconds: told.age.as_secs_f64(),
+            event: told.what,
+            reason,
+            seconds: wait.as_secs_f64(),
+            text: told.text,
+            endpoint: event.address,
+        }
+    };
+    let events = desk.services.ejections(service);
+    events.into_iter().map(show).collect()
 }
 
 /// The endpoints of a service.

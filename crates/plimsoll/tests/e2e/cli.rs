@@ -475,6 +475,12 @@ async fn help_fits_on_a_terminal_of_80_columns() {
         ("run_short", &["run", "-h"]),
         ("sidecar", &["sidecar", "--help"]),
         ("sidecar_short", &["sidecar", "-h"]),
+        ("status", &["status", "--help"]),
+        ("why", &["why", "--help"]),
+        ("top", &["top", "--help"]),
+        ("scale", &["scale", "--help"]),
+        ("stop", &["stop", "--help"]),
+        ("start", &["start", "--help"]),
     ] {
         let shown = run(arguments, &[("COLUMNS", "80")]).await;
         assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{name}");

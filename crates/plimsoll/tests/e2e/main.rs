@@ -11,6 +11,7 @@
     reason = "clippy permits both in test functions, but not in what they call"
 )]
 
+mod asking;
 mod chaos;
 mod cli;
 mod clients;
@@ -38,6 +39,8 @@ mod knative_tls;
 mod limits;
 mod load_reports;
 mod memory;
+mod monitoring;
+mod openapi;
 mod pool;
 mod prometheus;
 mod protocols;
