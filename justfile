@@ -84,6 +84,11 @@ demo *arguments:
 e2e:
     PLIMSOLL_E2E_FULL=1 cargo test --locked -p plimsoll --test e2e
 
+# The dashboard in pictures for docs/, by a headless Chromium: idle, a burst, scaled, and nothing again
+screenshots:
+    PLIMSOLL_SCREENSHOTS="{{ justfile_directory() }}/docs/dashboard" CI=true \
+        cargo test --locked -p plimsoll --test e2e -- dashboard_run
+
 # The programs as they are shipped, beside those they must work with: curl, h2load, promtool and a
 # Prometheus server that scrapes. Debian: curl nghttp2-client prometheus.
 # The release build between real clients and a real Prometheus

@@ -35,7 +35,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::history::{History, SECOND};
 pub(crate) use self::html::Query;
-pub(crate) use self::scene::{Detail, Head, Source, Told, Watched};
+pub(crate) use self::scene::{Detail, Head, Replica, Scaling, Source, Told, Watched};
 
 /// What the page may load, and from where: nothing that is not served here.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

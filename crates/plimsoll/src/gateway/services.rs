@@ -84,6 +84,11 @@ impl Services {
         self
     }
 
+    /// Whether services may have commands, so that this is `plimsoll run`.
+    pub(crate) fn runs_commands(&self) -> bool {
+        self.machine.is_some()
+    }
+
     pub(crate) fn clock(&self) -> MonotonicClock {
         self.clock
     }

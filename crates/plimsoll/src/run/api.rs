@@ -40,15 +40,23 @@ struct Wanted {
 
 /// The routes.
 pub(crate) fn router() -> Router<Desk> {
-    let service = "/api/v1/services/{service}";
     Router::new()
         .route(
-            &format!("{service}/decisions"),
+            "/api/v1/services/{service}/decisions",
             get(decisions).fallback(only_get),
         )
-        .route(&format!("{service}/scale"), post(scale).fallback(only_post))
-        .route(&format!("{service}/stop"), post(stop).fallback(only_post))
-        .route(&format!("{service}/start"), post(start).fallback(only_post))
+        .route(
+            "/api/v1/services/{service}/scale",
+            post(scale).fallback(only_post),
+        )
+        .route(
+            "/api/v1/services/{service}/stop",
+            post(stop).fallback(only_post),
+        )
+        .route(
+            "/api/v1/services/{service}/start",
+            post(start).fallback(only_post),
+        )
 }
 
 /// The service of that name, if its replicas are kept here.

@@ -8,6 +8,7 @@ use plimsoll_scale::{Decision, Inputs};
 use serde::Serialize;
 
 use super::crew::{Crew, Mode, Shared, State};
+use crate::dashboard::Scaling;
 
 /// How a service is scaled, and how that goes.
 #[derive(Debug, Serialize)]
@@ -105,6 +106,18 @@ pub(crate) struct InputsShown {
     pub(crate) start_up_seconds: Option<f64>,
     /// For how long replicas that are not needed are kept.
     pub(crate) kept_seconds: Option<f64>,
+}
+
+/// How many replicas there are, and should be. Cheaper than the whole.
+pub(crate) fn scaling(crew: &Crew) -> Scaling {
+    let state = crew.shared().state.lock();
+    let counts = state.roster.counts();
+    Scaling {
+        desired: state.desired(),
+        starting: counts.starting,
+        ready: counts.ready,
+        draining: counts.draining,
+    }
 }
 
 /// How the service of `crew` is scaled.

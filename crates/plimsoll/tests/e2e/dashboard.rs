@@ -12,7 +12,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http1;
 
 /// The number in a tile.
-fn tile(name: &str) -> String {
+pub(crate) fn tile(name: &str) -> String {
     format!(
         "[...document.querySelectorAll('#tiles div')].find((it) => it.querySelector('dt').textContent === '{name}')\
          .querySelector('dd').firstChild.textContent"

@@ -17,6 +17,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod dashboard;
+mod dashboard_run;
 mod drain;
 mod errors;
 mod expect;

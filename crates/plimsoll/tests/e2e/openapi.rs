@@ -11,6 +11,7 @@ use crate::harness::app::{self, App};
 use crate::harness::gateway::Gateway;
 use crate::harness::http1::{self, Answer};
 use crate::harness::sidecar::Sidecar;
+use crate::run::Running;
 
 const DOCUMENT: &str = include_str!("../../../../docs/openapi.json");
 
@@ -120,6 +121,18 @@ async fn every_route_of_the_sidecar_answers_as_described() {
     check_all(sidecar.metrics, "sidecar", "none", "none").await;
 }
 
+#[tokio::test]
+async fn every_route_of_run_answers_as_described() {
+    let Some(running) = Running::start(&[]).await else {
+        return;
+    };
+    assert_eq!(running.program.get("/").await.status, 200);
+    check_all(running.program.admin, "run", "app", "127.0.0.1:2").await;
+}
+
+/// Routes of other ports: those that Knative's queue-proxy has too.
+const OF_OTHER_PORTS: [&str; 2] = ["/wait-for-drain", "/debug/pprof/"];
+
 /// The routes that the source has, as they are written there.
 fn routes_in(folder: &Path, into: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -152,6 +165,7 @@ fn every_route_of_the_source_is_described_and_no_other() {
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
         &mut routes,
     );
+    routes.retain(|route| !OF_OTHER_PORTS.iter().any(|it| route.starts_with(it)));
     let document = document();
     let described = document["paths"].as_object().unwrap().keys().cloned();
     assert_eq!(routes, described.collect());

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::gateway::Folder;
-use super::{eventually, program, soon};
+use super::{LOOK_PERIOD, eventually, program, soon};
 
 /// Chromium with one page. It is killed when it is dropped.
 #[derive(Debug)]
@@ -142,6 +143,17 @@ impl Browser {
             (self.value(expression).await == true).then_some(())
         })
         .await;
+    }
+
+    /// Waits for `patience` until an expression is true in the page.
+    pub(crate) async fn until_within(&mut self, patience: Duration, expression: &str) {
+        let waited = tokio::time::timeout(patience, async {
+            while self.value(expression).await != true {
+                tokio::time::sleep(LOOK_PERIOD).await;
+            }
+        });
+        let waited = waited.await;
+        assert!(waited.is_ok(), "{expression}: not within {patience:?}");
     }
 
     /// The whole page as a PNG.
