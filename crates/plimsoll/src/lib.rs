@@ -29,6 +29,13 @@ use crate::cli::{Action, Fault};
 /// Runs the program: reads the command line, does what it says, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Started again by `plimsoll run`, to end its replicas should it die.
+    if let Some(kept) = plimsoll_fleet::keep_if_asked(std::env::args_os()) {
+        return match kept {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => Fault::Runtime(error.into()).report(),
+        };
+    }
     match cli::parse(std::env::args_os()).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => fault.report(),

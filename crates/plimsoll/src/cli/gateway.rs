@@ -272,6 +272,7 @@ impl GatewayArgs {
             drain_quiet: self.times.drain_quiet,
             log_format: self.log_format,
             tls: self.tls.pair(),
+            replicas_memory: None,
             commands: false,
         };
         let (plan, origin) = match self.config.clone() {

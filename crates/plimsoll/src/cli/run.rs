@@ -210,6 +210,7 @@ impl RunArgs {
             drain_quiet: self.drain_quiet,
             log_format: self.log_format,
             tls: None,
+            replicas_memory: None,
             commands: true,
         };
         let (plan, origin) = match self.config.clone() {

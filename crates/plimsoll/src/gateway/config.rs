@@ -53,7 +53,7 @@ pub(crate) fn parse(file: &str, text: &str, flags: &ProcessSettings) -> Result<P
     }
     let root = Section::root(&document, &problems);
     let folder = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
-    let settings = ProcessSettings::read(&root, folder);
+    let settings = ProcessSettings::read(&root, folder, flags.commands);
     let services: Vec<ReadService> = root
         .named_tables("services")
         .into_iter()

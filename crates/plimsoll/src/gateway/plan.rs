@@ -72,6 +72,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) log_format: LogFormat,
     /// Certificate and key for clients. The files may change while it runs, their names may not.
     pub(crate) tls: Option<PemPair>,
+    /// Bytes that all replicas together may have, of services with a command; `None` is no limit.
+    pub(crate) replicas_memory: Option<u64>,
 }
 
 /// A certificate chain and its key.
@@ -256,6 +258,10 @@ impl Plan {
             ("workers", now.workers != next.workers),
             ("log-format", now.log_format != next.log_format),
             ("tls", now.tls != next.tls),
+            (
+                "replicas-memory",
+                now.replicas_memory != next.replicas_memory,
+            ),
         ] {
             if differs {
                 changed.push(name);

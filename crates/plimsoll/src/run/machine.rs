@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use plimsoll_fleet::{Host, HostConfig, OutputLine};
+use plimsoll_fleet::{Host, HostConfig, Keeper, OutputLine};
 use plimsoll_proxy::{Demand, MonotonicClock, Service};
 
 use super::crew::Crew;
@@ -17,9 +17,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Must be called on the runtime that starts and watches the replicas.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// Must be called on the runtime that starts and watches the replicas. All of them together may have `memory` bytes.
+    pub(crate) fn new(memory: Option<u64>) -> anyhow::Result<Self> {
         let config = HostConfig {
+            memory_max: memory,
+            keeper: Some(Keeper::this_program()),
             output: Some(Arc::new(tell)),
             ..HostConfig::default()
         };

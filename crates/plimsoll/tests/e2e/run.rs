@@ -260,6 +260,22 @@ async fn no_replica_outlives_the_program() {
 }
 
 #[tokio::test]
+async fn no_replica_outlives_the_program_even_if_it_is_killed() {
+    let Some(mut run) = Running::start(&["--min", "2"]).await else {
+        return;
+    };
+    run.until_ready(2).await;
+    let pids = run.pids().await;
+    run.program.signal(Signal::KILL);
+    run.program.ended().await;
+    eventually("all are gone", async || {
+        let is_gone = |pid: &Pid| test_kill_process(*pid).is_err();
+        pids.iter().all(is_gone).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn somebody_may_say_how_many_there_are() {
     let Some(run) = Running::start(&["--max", "2"]).await else {
         return;

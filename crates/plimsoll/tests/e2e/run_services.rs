@@ -101,7 +101,7 @@ async fn every_mistake_of_a_file_is_told_with_its_line() {
 #[tokio::test]
 async fn what_check_shows_can_be_read_again() {
     let folder = Folder::new();
-    let text = "[services.a]\ncommand = [\"x\", \"{port}\"]\nready-path = \"/healthz\"\nmemory = \"1GiB\"\n\
+    let text = "replicas-memory = \"8GiB\"\n[services.a]\ncommand = [\"x\", \"{port}\"]\nready-path = \"/healthz\"\nmemory = \"1GiB\"\n\
         exclusive-group = \"gpu\"\nwaiting-page = true\nwebsocket-idle-timeout = \"5m\"\n\
         [services.a.environment]\nMODE = \"a \\\"b\\\"\"\n[services.a.scale]\nmin = 1\nwindow = \"30s\"\n";
     let path = folder.write("run.toml", text);

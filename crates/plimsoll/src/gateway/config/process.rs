@@ -23,13 +23,20 @@ pub(crate) struct ProcessSettings {
     pub(crate) drain_quiet: Option<Duration>,
     pub(crate) log_format: Option<LogFormat>,
     pub(crate) tls: Option<PemPair>,
+    /// Bytes that all replicas together may have.
+    pub(crate) replicas_memory: Option<u64>,
     /// Whether services may have commands, as those of `plimsoll run` do.
     pub(crate) commands: bool,
 }
 
 impl ProcessSettings {
     /// Reads those of a file.
-    pub(super) fn read(root: &Section<'_>, folder: &Path) -> Self {
+    ///
+    /// `commands` says whether services may have commands.
+    pub(super) fn read(root: &Section<'_>, folder: &Path, commands: bool) -> Self {
+        let memory = commands
+            .then(|| root.text("replicas-memory", values::bytes))
+            .flatten();
         let listener = |key| root.text(key, values::listener).map(|found| found.value);
         let log_format = root.text("log-format", |text| match text {
             "text" => Ok(LogFormat::Text),
@@ -53,6 +60,7 @@ impl ProcessSettings {
                 section.finish();
                 pair
             }),
+            replicas_memory: memory.map(|found| found.value),
             commands: false,
         }
     }
@@ -66,6 +74,7 @@ impl ProcessSettings {
             drain_quiet: self.drain_quiet.or(other.drain_quiet),
             log_format: self.log_format.or(other.log_format),
             tls: self.tls.or(other.tls),
+            replicas_memory: self.replicas_memory.or(other.replicas_memory),
             commands: self.commands || other.commands,
         }
     }
@@ -83,6 +92,7 @@ impl ProcessSettings {
             }),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             tls: self.tls,
+            replicas_memory: self.replicas_memory,
         }
     }
 }

@@ -103,6 +103,9 @@ fn process(lines: &mut Lines, plan: &ProcessPlan) {
             LogFormat::Json => "json",
         },
     );
+    if let Some(bytes) = plan.replicas_memory {
+        lines.text("replicas-memory", values::written_bytes(bytes));
+    }
     if let Some(pair) = &plan.tls {
         lines.table("tls");
         lines.pair(pair);
