@@ -6,6 +6,7 @@ mod gateway;
 mod load_reports;
 mod run;
 mod sidecar;
+mod simulate;
 pub(crate) mod values;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub(crate) use ask::{AskSettings, Question};
 pub(crate) use demo::DemoSettings;
 pub(crate) use gateway::GatewaySettings;
 pub(crate) use sidecar::{Flag, KnativeWhen, LogFormat, Typed};
+pub(crate) use simulate::{SimulateSettings, Source};
 
 use crate::sidecar::settings::{self, SidecarSettings};
 use crate::sidecar::variables::{self, Variables};
@@ -46,6 +48,8 @@ pub(crate) enum Action {
     Gateway(Box<GatewaySettings>),
     /// Run the sidecar.
     Sidecar(Box<SidecarSettings>),
+    /// Simulate an autoscaler.
+    Simulate(SimulateSettings),
 }
 
 /// Why the program ends without having done what it was asked to.
@@ -84,6 +88,7 @@ enum Command {
     Gateway(Box<gateway::GatewayArgs>),
     Run(Box<run::RunArgs>),
     Sidecar(Box<sidecar::SidecarArgs>),
+    Simulate(Box<simulate::SimulateArgs>),
     Status(ask::StatusArgs),
     Why(ask::WhyArgs),
     Top(ask::TopArgs),
@@ -130,6 +135,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
             let matches = matches.subcommand_matches("sidecar");
             sidecar_action(&Typed::new(*arguments, matches))
         }
+        Some(Command::Simulate(arguments)) => arguments
+            .resolve()
+            .map(Action::Simulate)
+            .map_err(Fault::Usage),
     }
 }
 

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod sidecar;
 mod signals;
+mod simulate;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -50,5 +51,6 @@ fn run(action: Action) -> Result<(), Fault> {
         Action::DemoApp(port) => run::run_app(port),
         Action::Gateway(settings) | Action::Run(settings) => gateway::run(*settings),
         Action::Sidecar(settings) => sidecar::run(&settings),
+        Action::Simulate(settings) => simulate::run(&settings),
     }
 }

@@ -475,6 +475,7 @@ async fn help_fits_on_a_terminal_of_80_columns() {
         ("run_short", &["run", "-h"]),
         ("sidecar", &["sidecar", "--help"]),
         ("sidecar_short", &["sidecar", "-h"]),
+        ("simulate", &["simulate", "--help"]),
         ("status", &["status", "--help"]),
         ("why", &["why", "--help"]),
         ("top", &["top", "--help"]),

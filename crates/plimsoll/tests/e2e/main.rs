@@ -48,6 +48,7 @@ mod protocols;
 mod run;
 mod run_failures;
 mod run_services;
+mod simulate;
 mod streaming;
 mod trailers;
 mod upgrades;

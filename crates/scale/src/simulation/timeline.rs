@@ -9,7 +9,7 @@ use crate::observation::Replicas;
 /// The most steps there are. What comes after goes into the last one.
 const STEPS_MAX: usize = 100_000;
 
-/// Averages over a step of time.
+/// A step of time: averages over it, and the most.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {
     /// Replicas that get requests.
@@ -20,6 +20,8 @@ pub struct Step {
     pub draining: f64,
     /// Requests that are there, running or waiting.
     pub requests: f64,
+    /// The most requests that were there at once.
+    pub requests_most: f64,
 }
 
 /// What there was over time, in steps of the same length.
@@ -73,6 +75,7 @@ impl Timeline {
             step.starting += part * f64::from(replicas.starting);
             step.draining += part * f64::from(replicas.draining);
             step.requests += part * requests as f64;
+            step.requests_most = step.requests_most.max(requests as f64);
             at = until;
         }
         self.at = self.at.max(now);
