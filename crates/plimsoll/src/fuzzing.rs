@@ -60,3 +60,15 @@ pub fn knative_variables(text: &str) {
         assert!(names_one && !problem.message.is_empty(), "{problem}");
     }
 }
+
+/// A template of the request log. What is refused is refused with a line that is there.
+///
+/// # Panics
+/// If this rule does not hold.
+pub fn request_log_template(text: &str) {
+    if let Err(error) = crate::request_log::template::Template::parse(text) {
+        let lines = text.matches('\n').count() + 1;
+        assert!((1..=lines).contains(&error.line), "{error}");
+        assert!(!error.message.is_empty(), "{error}");
+    }
+}

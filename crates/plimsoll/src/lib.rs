@@ -14,11 +14,16 @@ mod gateway;
 mod load_report;
 mod logs;
 mod memory;
+#[cfg(feature = "otel")]
+mod otel;
 mod report;
+mod request_log;
 mod run;
 mod sidecar;
 mod signals;
 mod simulate;
+mod telemetry;
+mod user_metrics;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -4,6 +4,7 @@ mod contract;
 mod drain_port;
 mod layers;
 mod observability;
+mod observe;
 mod ports;
 mod profiling;
 mod readiness;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use self::drain_port::DrainPort;
+use self::observe::{Collectors, Watching};
 use self::ports::{Addresses, Ports};
 use self::readiness::Prober;
 use self::settings::{Certificate, SidecarSettings};
@@ -59,25 +61,29 @@ pub(crate) struct Serving {
 
 /// Runs until a signal ends it.
 pub(crate) fn run(settings: &SidecarSettings) -> Result<(), Fault> {
+    let collectors = Collectors::of(&settings.observability).map_err(Fault::Usage)?;
     raise_descriptor_limit();
     let _logs = logs::begin_at(settings.log_format, settings.log_level);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    runtime.block_on(serve(settings)).map_err(Fault::from)
+    runtime
+        .block_on(serve(settings, collectors))
+        .map_err(Fault::from)
 }
 
-async fn serve(settings: &SidecarSettings) -> anyhow::Result<()> {
+async fn serve(settings: &SidecarSettings, collectors: Collectors) -> anyhow::Result<()> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
     let ports = Ports::bind(settings).await?;
     let addresses = ports.addresses()?;
-    let sidecar = bind(settings)?;
+    let (mut watching, sidecar) = Watching::begin(settings, collectors, bind(settings)?)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let (data, tls) = (sidecar.local_addr()?, sidecar.tls_addr()?);
     let serving = start(sidecar, ports.metrics, settings.identity.clone())?;
+    watching.show(&serving.running, ports.user_metrics);
     let hook = serving
         .running
         .drain_hook(settings.drain_quiet, Some(drain_limit(settings)));
@@ -103,6 +109,7 @@ async fn serve(settings: &SidecarSettings) -> anyhow::Result<()> {
     if let Some(port) = drain_port {
         port.close().await;
     }
+    watching.finish().await;
     tracing::info!("drained; goodbye");
     Ok(())
 }

@@ -95,6 +95,12 @@ impl Sidecar {
         port.map(|port| port.listener.local_addr()).transpose()
     }
 
+    /// The clock of all its measurements.
+    #[must_use]
+    pub fn clock(&self) -> MonotonicClock {
+        self.0.shared.clock
+    }
+
     /// Has `observer` told of every request, unless another is already.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {

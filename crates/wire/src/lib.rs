@@ -83,6 +83,8 @@ pub mod families;
 pub mod gateway;
 pub mod grpc_status;
 pub mod orca;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod prometheus;
 pub mod proxy_error;
 pub mod proxy_status;

@@ -6,12 +6,17 @@
 //!
 //! Some label values come from requests. Whoever counts must bound them: see [`RequestLabels`].
 
+mod attributes;
 mod text;
 
 use std::collections::BTreeMap;
 
 use crate::proxy_error::ProxyError;
 
+pub use attributes::Attribute;
+pub(crate) use attributes::Attributes;
+#[cfg(feature = "otlp")]
+pub(crate) use attributes::{of_client, of_invocation, of_server};
 pub use text::render_user;
 
 /// Nanoseconds in a millisecond.
@@ -165,18 +170,6 @@ pub const OTHER_METHOD: &str = "_OTHER";
 /// What Knative calls the container of the sidecar.
 pub const CONTAINER: &str = "queue-proxy";
 
-// === impl RequestLabels ===
-
-impl RequestLabels {
-    /// The version in which the application is asked: that of the client, but never below 1.1.
-    fn upstream_version(&self) -> &'static str {
-        match self.protocol_version {
-            "2" => "2",
-            _ => "1.1",
-        }
-    }
-}
-
 // === impl RouteTag ===
 
 impl RouteTag {
@@ -303,20 +296,30 @@ impl UserSample<'_> {
     }
 
     /// Facts about the instance by OpenTelemetry's names; those that nobody has said are left out.
-    pub(crate) fn resource(&self) -> Vec<(&'static str, String)> {
-        let Revision {
+    pub(crate) fn resource(&self) -> Attributes {
+        self.revision.resource(self.version)
+    }
+}
+
+// === impl Revision ===
+
+impl Revision {
+    /// Facts about the instance, which runs `version`, by OpenTelemetry's names; those that nobody has said are left out.
+    #[must_use]
+    pub fn resource(&self, version: &str) -> Vec<(&'static str, Attribute)> {
+        let Self {
             namespace,
             service,
             configuration,
             revision,
             pod,
-        } = self.revision;
+        } = self;
         let names = [service, configuration, revision, pod];
         let name = names.into_iter().find(|name| !name.is_empty());
         let all = [
             ("service.name", name.map_or("", String::as_str)),
             ("service.instance.id", pod),
-            ("service.version", self.version),
+            ("service.version", version),
             ("container.name", CONTAINER),
             ("k8s.namespace.name", namespace),
             ("k8s.pod.name", pod),
@@ -325,7 +328,7 @@ impl UserSample<'_> {
             ("kn.revision.name", revision),
         ];
         let told = all.into_iter().filter(|(_, value)| !value.is_empty());
-        told.map(|(name, value)| (name, value.to_owned())).collect()
+        told.map(|(name, value)| (name, value.into())).collect()
     }
 }
 

@@ -77,12 +77,7 @@ pub(crate) struct SidecarSettings {
     /// Whether probes by HTTP find out if the application speaks HTTP/2.
     pub(crate) detect_http2: bool,
     /// Whose pod it is, as far as Knative has said.
-    #[expect(
-        dead_code,
-        reason = "labels of what is observed, which is not there yet"
-    )]
     pub(crate) names: Names,
-    #[expect(dead_code, reason = "the same")]
     pub(crate) observability: Observability,
     /// What was asked for and is not supported.
     pub(crate) warnings: Vec<String>,

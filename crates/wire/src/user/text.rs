@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attributes::{Attribute, Attributes, of_client, of_invocation, of_revision, of_server};
 use super::{
     CONTAINER, Distribution, OLDER_DURATION_BOUNDS, RequestLabels, RequestSeries, SIZE_BOUNDS,
     TODAY_DURATION_BOUNDS, UserSample,
@@ -70,23 +71,14 @@ const OLDER_QUEUE_DEPTH: Descriptor = Descriptor::gauge(
 /// What the older families call a service that nobody has named.
 const UNKNOWN: &str = "unknown";
 
-/// Labels of one series. Text decides which series are the same, whoever it came from.
-type Labels = Vec<(&'static str, String)>;
-
 /// Writes what users see in one of the two text formats. Linear in series.
 #[must_use]
 pub fn render_user(format: TextFormat, sample: &UserSample<'_>) -> Vec<u8> {
     let mut text = Exposition::new(format);
     write_today(&mut text, sample);
     write_older(&mut text, sample);
-    let facts: Labels = sample.resource();
-    let facts: Vec<_> = (facts.iter())
-        .map(|(name, value)| (name.replace('.', "_"), value.as_str()))
-        .collect();
-    let facts: Vec<_> = (facts.iter())
-        .map(|(name, value)| (name.as_str(), *value))
-        .collect();
-    text.family(&TARGET).info(&facts);
+    text.family(&TARGET)
+        .info(&Labels::of(&sample.resource()).pairs());
     text.finish()
         .expect(
             "names and labels are constants of this crate, and series are grouped by their text",
@@ -95,19 +87,16 @@ pub fn render_user(format: TextFormat, sample: &UserSample<'_>) -> Vec<u8> {
 }
 
 fn write_today(text: &mut Exposition, sample: &UserSample<'_>) {
-    let by_status = sample.grouped(|labels| {
-        let status = labels.status.to_string();
-        today(sample, vec![("http_response_status_code", status)])
-    });
+    let by_status = sample.grouped(|labels| today(sample, of_invocation(labels)));
     durations(text, &INVOCATION_DURATION, &by_status, |series| {
         &series.app_duration
     });
     if let Some(depth) = sample.queue_depth {
-        let labels = today(sample, Labels::new());
+        let labels = today(sample, Attributes::new());
         text.family(&TODAY_QUEUE_DEPTH)
-            .integer(&borrowed(&labels), depth);
+            .integer(&Labels::of(&labels).pairs(), depth);
     }
-    let of_server = sample.grouped(|labels| today(sample, server(labels)));
+    let of_server = sample.grouped(|labels| today(sample, of_server(labels)));
     durations(text, &SERVER_DURATION, &of_server, |series| {
         &series.duration
     });
@@ -117,7 +106,9 @@ fn write_today(text: &mut Exposition, sample: &UserSample<'_>) {
     sizes(text, &SERVER_RESPONSE_SIZE, &of_server, |series| {
         &series.response_size
     });
-    let of_client = sample.grouped(|labels| today(sample, client(sample, labels)));
+    let mut of_client = sample.grouped(|labels| today(sample, of_client(sample, labels)));
+    // What was refused here failed without the application's part.
+    of_client.retain(|_, series| series.labels.error.is_none() || series.app_duration.count() > 0);
     durations(text, &CLIENT_DURATION, &of_client, |series| {
         &series.app_duration
     });
@@ -129,7 +120,7 @@ fn write_today(text: &mut Exposition, sample: &UserSample<'_>) {
 fn write_older(text: &mut Exposition, sample: &UserSample<'_>) {
     let with_tag = sample.grouped(|labels| {
         let mut all = older_with_status(sample, labels);
-        all.push(("route_tag", labels.route_tag.older().to_owned()));
+        all.push(("route_tag", labels.route_tag.older().into()));
         all
     });
     counts(text, &OLDER_REQUESTS, &with_tag, |series| &series.duration);
@@ -143,11 +134,11 @@ fn write_older(text: &mut Exposition, sample: &UserSample<'_>) {
     });
     if let Some(depth) = sample.queue_depth {
         text.family(&OLDER_QUEUE_DEPTH)
-            .integer(&borrowed(&older(sample)), depth);
+            .integer(&Labels::of(&older(sample)).pairs(), depth);
     }
 }
 
-type Groups = std::collections::BTreeMap<Labels, RequestSeries>;
+type Groups = std::collections::BTreeMap<Attributes, RequestSeries>;
 
 fn durations(
     text: &mut Exposition,
@@ -162,7 +153,7 @@ fn durations(
         let cumulative = counts.cumulative();
         let view = HistogramView::new(&bounds, &cumulative, Duration::from_nanos(counts.sum))
             .expect("constant bounds rise, and a running sum does not fall");
-        family.histogram(&borrowed(labels), &view);
+        family.histogram(&Labels::of(labels).pairs(), &view);
     }
 }
 
@@ -176,7 +167,7 @@ fn sizes(
     for (labels, series) in groups {
         let counts = of(series);
         family.whole_histogram(
-            &borrowed(labels),
+            &Labels::of(labels).pairs(),
             &SIZE_BOUNDS,
             &counts.cumulative(),
             counts.sum as f64,
@@ -195,7 +186,7 @@ fn millis(
     for (labels, series) in groups {
         let counts = of(series).by(&DURATION_BOUNDS, &bounds);
         family.whole_histogram(
-            &borrowed(labels),
+            &Labels::of(labels).pairs(),
             &OLDER_DURATION_BOUNDS,
             &counts.cumulative(),
             counts.sum as f64 / super::MILLI as f64,
@@ -211,86 +202,53 @@ fn counts(
 ) {
     let mut family = text.family(family);
     for (labels, series) in groups {
-        family.integer(&borrowed(labels), of(series).count());
+        family.integer(&Labels::of(labels).pairs(), of(series).count());
     }
 }
 
-fn borrowed(labels: &Labels) -> Vec<(&'static str, &str)> {
-    let pairs = labels.iter();
-    pairs.map(|(name, value)| (*name, value.as_str())).collect()
+/// Labels as text: names in which a dot is an underscore.
+struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    fn of(attributes: &Attributes) -> Self {
+        let text = |(name, value): &(&str, Attribute)| (name.replace('.', "_"), value.to_string());
+        Self(attributes.iter().map(text).collect())
+    }
+
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        let pairs = self.0.iter();
+        pairs
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
 }
 
 /// Labels of one of today's series: its own, and which revision it is, so that no query needs a join.
-fn today(sample: &UserSample<'_>, mut labels: Labels) -> Labels {
-    let revision = sample.revision;
-    let all = [
-        ("k8s_namespace_name", &revision.namespace),
-        ("kn_service_name", &revision.service),
-        ("kn_configuration_name", &revision.configuration),
-        ("kn_revision_name", &revision.revision),
-    ];
-    let told = all.into_iter().filter(|(_, value)| !value.is_empty());
-    labels.extend(told.map(|(name, value)| (name, value.clone())));
+fn today(sample: &UserSample<'_>, mut labels: Attributes) -> Attributes {
+    labels.extend(of_revision(sample.revision));
     labels
 }
 
-fn server(labels: &RequestLabels) -> Labels {
-    let mut all = vec![
-        ("http_request_method", labels.method.to_owned()),
-        ("http_response_status_code", labels.status.to_string()),
-        ("network_protocol_name", "http".to_owned()),
-        (
-            "network_protocol_version",
-            labels.protocol_version.to_owned(),
-        ),
-        ("server_address", labels.server_address.clone()),
-    ];
-    if let Some(port) = labels.server_port {
-        all.push(("server_port", port.to_string()));
-    }
-    all.push(("url_scheme", labels.scheme.to_owned()));
-    all.push(("kn_route_tag", labels.route_tag.today().to_owned()));
-    all
-}
-
-fn client(sample: &UserSample<'_>, labels: &RequestLabels) -> Labels {
-    let (address, port) = sample.app;
-    let result = match labels.error {
-        None => ("http_response_status_code", labels.status.to_string()),
-        Some(error) => ("error_type", error.as_str().to_owned()),
-    };
-    vec![
-        ("http_request_method", labels.method.to_owned()),
-        result,
-        ("network_protocol_name", "http".to_owned()),
-        ("network_protocol_version", labels.upstream_version().into()),
-        ("server_address", address.to_owned()),
-        ("server_port", port.to_string()),
-        ("url_scheme", "http".to_owned()),
-        ("kn_route_tag", labels.route_tag.today().to_owned()),
-    ]
-}
-
-fn older_with_status(sample: &UserSample<'_>, labels: &RequestLabels) -> Labels {
+fn older_with_status(sample: &UserSample<'_>, labels: &RequestLabels) -> Attributes {
     let class = CodeClass::of_status(labels.status).as_str();
     let mut all = older(sample);
-    all.push(("response_code", labels.status.to_string()));
-    all.push(("response_code_class", class.to_owned()));
+    all.push(("response_code", labels.status.to_string().as_str().into()));
+    all.push(("response_code_class", class.into()));
     all
 }
 
-fn older(sample: &UserSample<'_>) -> Labels {
+fn older(sample: &UserSample<'_>) -> Attributes {
     let revision = sample.revision;
     let service = match revision.service.as_str() {
         "" => UNKNOWN,
         service => service,
     };
     vec![
-        ("namespace_name", revision.namespace.clone()),
-        ("service_name", service.to_owned()),
-        ("configuration_name", revision.configuration.clone()),
-        ("revision_name", revision.revision.clone()),
-        ("pod_name", revision.pod.clone()),
-        ("container_name", CONTAINER.to_owned()),
+        ("namespace_name", revision.namespace.as_str().into()),
+        ("service_name", service.into()),
+        ("configuration_name", revision.configuration.as_str().into()),
+        ("revision_name", revision.revision.as_str().into()),
+        ("pod_name", revision.pod.as_str().into()),
+        ("container_name", CONTAINER.into()),
     ]
 }

@@ -65,10 +65,17 @@ impl Metrics {
     }
 
     pub(crate) fn sum(&self, prefix: &str) -> f64 {
-        self.0
-            .iter()
-            .filter(|(series, _)| series.starts_with(prefix))
-            .map(|(_, value)| value)
-            .sum()
+        self.sum_where(|series| series.starts_with(prefix))
+    }
+
+    /// The sum over the series that `wanted` takes.
+    pub(crate) fn sum_where(&self, wanted: impl Fn(&str) -> bool) -> f64 {
+        let series = self.0.iter().filter(|(series, _)| wanted(series));
+        series.map(|(_, value)| value).sum()
+    }
+
+    /// Whether there is a series that `wanted` takes.
+    pub(crate) fn has(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        self.0.keys().any(|series| wanted(series))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use super::http1::{self, Answer};
@@ -24,6 +24,8 @@ pub(crate) struct Sidecar {
     /// What it said when it began to serve.
     serving: Value,
     pub(crate) log: Log,
+    /// What it writes to standard output.
+    pub(crate) output: Log,
 }
 
 /// What Knative's controller sets for a revision without settings of its own; `USER_PORT` is to be added.
@@ -49,7 +51,7 @@ const POD: &[(&str, &str)] = &[
     ("SERVING_SERVICE", "hello"),
 ];
 
-/// What it has written to standard error.
+/// What it has written to one of its outputs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -106,10 +108,13 @@ impl Sidecar {
             .args(["--listen", "127.0.0.1:0"])
             .args(["--metrics-listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = Log::of(&mut child);
+        let output = Log::default();
+        tokio::spawn(output.clone().fill(child.stdout.take().unwrap()));
         let serving = eventually("the program serves", async || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("it has ended with {status}: {:?}", log.lines());
@@ -127,6 +132,7 @@ impl Sidecar {
             metrics: metrics.unwrap().parse().unwrap(),
             serving,
             log,
+            output,
         }
     }
 
@@ -197,8 +203,8 @@ impl Log {
         log
     }
 
-    async fn fill(self, stderr: tokio::process::ChildStderr) {
-        let mut lines = BufReader::new(stderr).lines();
+    async fn fill(self, stream: impl AsyncRead + Unpin) {
+        let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             self.0.lock().unwrap().push(line);
         }

@@ -1,0 +1,311 @@
+//! Metrics and traces at collectors, which read them with the decoders that real ones are built from.
+
+use std::net::SocketAddr;
+
+use axum::body::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::metrics::v1::metric;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::harness::app::{self, App};
+use crate::harness::http1::{self, Client};
+use crate::harness::sidecar::Sidecar;
+use crate::harness::soon;
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const SPAN: &str = "b7ad6b7169203331";
+
+/// What a collector has got.
+#[derive(Debug)]
+enum Got {
+    Metrics(ExportMetricsServiceRequest),
+    Spans(Vec<Span>),
+}
+
+#[derive(Debug, Clone)]
+struct Receiver(UnboundedSender<Got>);
+
+impl Receiver {
+    fn traces(&self, request: ExportTraceServiceRequest) {
+        let scopes = request
+            .resource_spans
+            .into_iter()
+            .flat_map(|spans| spans.scope_spans);
+        let spans = scopes.flat_map(|scope| scope.spans).collect();
+        // The test may have seen enough.
+        drop(self.0.send(Got::Spans(spans)));
+    }
+
+    fn metrics(&self, request: ExportMetricsServiceRequest) {
+        drop(self.0.send(Got::Metrics(request)));
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.traces(request.into_inner());
+        Ok(Response::new(Default::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.metrics(request.into_inner());
+        Ok(Response::new(Default::default()))
+    }
+}
+
+/// A collector on `listener`, for either way of carrying.
+fn collector(listener: TcpListener, protocol: &str) -> UnboundedReceiver<Got> {
+    let (sender, got) = unbounded_channel();
+    let receiver = Receiver(sender);
+    if protocol == "grpc" {
+        let served = Server::builder()
+            .add_service(TraceServiceServer::new(receiver.clone()))
+            .add_service(MetricsServiceServer::new(receiver))
+            .serve_with_incoming(TcpIncoming::from(listener));
+        tokio::spawn(served);
+        return got;
+    }
+    let of_metrics = receiver.clone();
+    let router = axum::Router::new()
+        .route(
+            "/v1/traces",
+            axum::routing::post(async move |body: Bytes| {
+                receiver.traces(ExportTraceServiceRequest::decode(body).unwrap());
+            }),
+        )
+        .route(
+            "/v1/metrics",
+            axum::routing::post(async move |body: Bytes| {
+                of_metrics.metrics(ExportMetricsServiceRequest::decode(body).unwrap());
+            }),
+        );
+    tokio::spawn(axum::serve(listener, router).into_future());
+    got
+}
+
+async fn start(app: SocketAddr, protocol: &str, to: SocketAddr, more: &[(&str, &str)]) -> Sidecar {
+    let endpoint = format!("http://{to}");
+    let config = json!({
+        "tracing": {"protocol": protocol, "endpoint": endpoint, "samplingRate": 0.5},
+        "requestMetrics": {"protocol": protocol, "endpoint": endpoint},
+    });
+    let config = config.to_string();
+    let mut variables = vec![("OBSERVABILITY_CONFIG", config.as_str())];
+    variables.extend_from_slice(more);
+    Sidecar::start_in_pod(app.port(), &variables, &["--drain-quiet", "0"]).await
+}
+
+/// Everything that comes until the spans of `requests` requests and the last metrics are there.
+async fn all(
+    got: &mut UnboundedReceiver<Got>,
+    spans: usize,
+) -> (Vec<Span>, ExportMetricsServiceRequest) {
+    let (mut all, mut metrics) = (Vec::new(), None);
+    while all.len() < spans || metrics.is_none() {
+        match soon("something for the collector", got.recv())
+            .await
+            .unwrap()
+        {
+            Got::Spans(spans) => all.extend(spans),
+            Got::Metrics(request) => metrics = Some(request),
+        }
+    }
+    (all, metrics.unwrap())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The span of this name, of the trace of the test.
+fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let mut ours = spans.iter().filter(|span| hex(&span.trace_id) == TRACE);
+    ours.find(|span| span.name == name)
+        .unwrap_or_else(|| panic!("no {name}: {spans:#?}"))
+}
+
+/// An application that tells the trace context that it was given.
+async fn telling() -> App {
+    App::scripted(async |mut wire, _| {
+        while let Some((head, _)) = app::request(&mut wire).await {
+            let kept: String = (head.lines())
+                .filter(|line| line.starts_with("traceparent") || line.contains("b3"))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{kept}",
+                kept.len()
+            );
+            wire.send(&answer).await;
+        }
+    })
+    .await
+}
+
+async fn reaches_a_collector(protocol: &str) {
+    let listener = app::free_listener().await;
+    let to = listener.local_addr().unwrap();
+    let mut got = collector(listener, protocol);
+    let app = telling().await;
+    let mut sidecar = start(app.addr, protocol, to, &[("CONTAINER_CONCURRENCY", "3")]).await;
+    let request =
+        format!("GET /a HTTP/1.1\r\nhost: hello\r\ntraceparent: 00-{TRACE}-{SPAN}-01\r\n\r\n");
+    let mut client = Client::connect(sidecar.data).await;
+    client.send(request).await;
+    let answer = client.answer().await;
+    // Not sampled by the client, so not by us either, but handed on.
+    let other = format!(
+        "GET /b HTTP/1.1\r\nhost: hello\r\nb3: {}-{SPAN}-0\r\n\r\n",
+        "a".repeat(32)
+    );
+    client.send(other).await;
+    let unsampled = client.answer().await;
+    drop(client);
+    sidecar.signal(Signal::TERM);
+    let (spans, metrics) = all(&mut got, 4).await;
+    assert!(sidecar.ended().await.success());
+    assert_eq!(spans.len(), 4, "{spans:#?}");
+
+    let (server, proxy) = (named(&spans, "GET"), named(&spans, "kn.queueproxy.proxy"));
+    let (wait, app) = (
+        named(&spans, "kn.queueproxy.wait"),
+        named(&spans, "HTTP GET"),
+    );
+    assert_eq!(hex(&server.parent_span_id), SPAN);
+    assert_eq!(proxy.parent_span_id, server.span_id);
+    assert_eq!(wait.parent_span_id, proxy.span_id);
+    assert_eq!(app.parent_span_id, proxy.span_id);
+    assert!(server.start_time_unix_nano <= app.start_time_unix_nano);
+    assert!(app.end_time_unix_nano <= server.end_time_unix_nano);
+    let told = format!("traceparent: 00-{TRACE}-{}-01\n", hex(&app.span_id));
+    assert_eq!(answer.text(), told);
+    let unsampled = unsampled.text();
+    assert!(
+        unsampled.contains(&format!("traceparent: 00-{}-", "a".repeat(32))),
+        "{unsampled}"
+    );
+    assert!(unsampled.contains("-00\n"), "{unsampled}");
+    assert!(
+        unsampled.contains(&format!("b3: {}-", "a".repeat(32))),
+        "{unsampled}"
+    );
+
+    let scopes = &metrics.resource_metrics[0].scope_metrics;
+    let of_name = |name: &str| {
+        let mut all = scopes.iter().flat_map(|scope| &scope.metrics);
+        all.find(|metric| metric.name == name).unwrap().clone()
+    };
+    let Some(metric::Data::Histogram(durations)) = of_name("kn.serving.invocation.duration").data
+    else {
+        panic!("{scopes:?}");
+    };
+    let counted: u64 = durations.data_points.iter().map(|point| point.count).sum();
+    assert_eq!(counted, 2);
+    assert!(matches!(
+        of_name("kn.serving.queue.depth").data,
+        Some(metric::Data::Gauge(_))
+    ));
+}
+
+#[tokio::test]
+async fn metrics_and_traces_reach_a_collector_over_http() {
+    reaches_a_collector("http/protobuf").await;
+}
+
+#[tokio::test]
+async fn metrics_and_traces_reach_a_collector_over_grpc() {
+    reaches_a_collector("grpc").await;
+}
+
+#[tokio::test]
+async fn a_collector_that_is_down_costs_no_request_and_is_told_once() {
+    let nowhere = app::nowhere().await;
+    let app = App::answering(app::OK).await;
+    let always = [("OTEL_METRIC_EXPORT_INTERVAL", "10")];
+    let mut sidecar = start(app.addr, "http/protobuf", nowhere, &always).await;
+    let is_told = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("does not take metrics"))
+    };
+    sidecar.logged("the collector is down", is_told).await;
+    let mut client = Client::connect(sidecar.data).await;
+    for _ in 0..200 {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    drop(client);
+    assert_eq!(sidecar.log.count(is_told), 1);
+    sidecar.signal(Signal::TERM);
+    assert!(sidecar.ended().await.success());
+}
+
+#[tokio::test]
+async fn traces_can_go_to_standard_output() {
+    let app = App::answering(app::OK).await;
+    let config = (
+        "OBSERVABILITY_CONFIG",
+        r#"{"tracing":{"protocol":"stdout"}}"#,
+    );
+    let quiet = ["--drain-quiet", "0"];
+    let mut sidecar = Sidecar::start_in_pod(app.addr.port(), &[config], &quiet).await;
+    assert_eq!(http1::once(sidecar.data, http1::get("/")).await.status, 200);
+    sidecar.signal(Signal::TERM);
+    assert!(sidecar.ended().await.success());
+    let of_server = |span: &Value| span["name"] == "GET" && span["kind"] == "server";
+    assert!(
+        sidecar.output.find(of_server).is_some(),
+        "{:?}",
+        sidecar.output.lines()
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_none_is_told_before_anything_is_opened() {
+    let mut command = crate::harness::sidecar::in_pod(
+        1,
+        &[
+            (
+                "OBSERVABILITY_CONFIG",
+                r#"{"tracing":{"protocol":"grpc","samplingRate":1}}"#,
+            ),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "not an endpoint"),
+        ],
+    );
+    let output = soon("its end", command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        words.contains("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+            && words.contains("http://collector:4318"),
+        "{words}"
+    );
+}
