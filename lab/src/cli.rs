@@ -4,6 +4,7 @@ mod apps;
 mod backend;
 mod compare;
 mod conformance;
+mod image;
 mod load;
 mod scenarios;
 mod wire;
@@ -32,6 +33,8 @@ enum Command {
     Compare(Box<compare::Args>),
     /// Ask Knative's contract of an implementation, over the wire.
     Conformance(conformance::Args),
+    /// Write a container image with the program in it, for `skopeo`, `podman` or `ctr`.
+    Image(image::Args),
     /// Play the balancer scenarios: with every policy in virtual time, or over the wire.
     Scenarios(Box<scenarios::Args>),
 }
@@ -46,6 +49,7 @@ impl Cli {
             Command::Load(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Conformance(args) => args.run(),
+            Command::Image(args) => args.run(),
             Command::Scenarios(args) => args.run(),
         }
     }

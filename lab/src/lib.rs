@@ -37,6 +37,7 @@ pub mod apps;
 pub mod backend;
 pub mod compare;
 pub mod conformance;
+pub mod image;
 pub mod load;
 pub mod random;
 pub mod scenario;

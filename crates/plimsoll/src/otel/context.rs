@@ -222,7 +222,7 @@ mod tests {
             ),
             (
                 &[("traceparent", &format!("cc-{TRACE}-{SPAN}-01-more"))],
-                sampled.clone(),
+                sampled,
             ),
             (
                 &[("traceparent", &format!("00-{TRACE}-{SPAN}-01-more"))],
