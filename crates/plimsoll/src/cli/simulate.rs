@@ -55,7 +55,8 @@ pub(crate) struct SimulateArgs {
 
     /// How long a replica works on a request; with poisson and daily, on
     /// average [default: 500ms]
-    #[arg(long, value_name = "TIME", default_value = "500ms", hide_default_value = true, value_parser = values::duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", hide_default_value = true,
+        value_parser = values::duration, allow_hyphen_values = true)]
     service_time: Duration,
 
     /// How long the load goes on [default: 1h]
@@ -67,7 +68,8 @@ pub(crate) struct SimulateArgs {
     seed: u64,
 
     /// How long a replica takes to be ready [default: 2s]
-    #[arg(long, value_name = "TIME", default_value = "2s", hide_default_value = true, value_parser = values::duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "2s", hide_default_value = true,
+        value_parser = values::duration, allow_hyphen_values = true)]
     start_up: Duration,
 
     /// Requests a replica works on at once [default: 10]
