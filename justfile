@@ -75,6 +75,10 @@ scenarios-wire *arguments="--docs docs": release
 conformance url="http://127.0.0.1:8012" *arguments="":
     cargo run --quiet --locked -p plimsoll-lab -- conformance --url {{ url }} {{ arguments }}
 
+# Replicas started and stopped again and again: no process, file descriptor or memory may be left
+soak cycles="2000":
+    PLIMSOLL_SOAK_CYCLES={{ cycles }} cargo test --locked -p plimsoll-fleet --test soak
+
 # What the README begins with; arguments go to the program, e.g. `just demo --plain`
 demo *arguments:
     cargo run --release --locked -- demo {{ arguments }}
