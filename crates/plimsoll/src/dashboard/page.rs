@@ -10,7 +10,7 @@ use super::chart::{self, Curve, Paint, Unit};
 use super::history::{History, Line, Series};
 use super::html::Text;
 use super::rows;
-use super::scene::{Detail, Head, Source, Watched};
+use super::scene::{Detail, Head, Scaling, Source, Watched};
 use crate::demo::numbers;
 
 /// Services that the page lists. Of more, those that do something come first.
@@ -55,10 +55,9 @@ pub(crate) fn render(
         list(&mut page, history, &services, shown);
     }
     if let Some((name, detail)) = &detail {
-        let scales = services
-            .iter()
-            .any(|it| it.service.name() == *name && it.scaling.is_some());
-        one(&mut page, history, name, detail, scales);
+        let watched = services.iter().find(|it| it.service.name() == *name);
+        let scaling = watched.and_then(|it| it.scaling);
+        one(&mut page, history, name, detail, scaling);
     }
     end(&mut page);
     (status, page)
@@ -165,7 +164,14 @@ fn list(page: &mut String, history: &History, services: &[Watched], shown: Optio
 }
 
 /// One service in full.
-fn one(page: &mut String, history: &History, name: &str, detail: &Detail, scales: bool) {
+fn one(
+    page: &mut String,
+    history: &History,
+    name: &str,
+    detail: &Detail,
+    scaling: Option<Scaling>,
+) {
+    let scales = scaling.is_some();
     let series = history.series(name);
     let latest = history.latest(name);
     put(
@@ -177,7 +183,7 @@ fn one(page: &mut String, history: &History, name: &str, detail: &Detail, scales
         ),
     );
     put(page, "<dl id=\"tiles\" data-live class=\"tiles\">");
-    rows::tiles(page, detail, latest);
+    rows::tiles(page, detail, latest, scaling);
     put(page, "</dl>\n");
     put(page, "<p id=\"why\" data-live class=\"why\">");
     if let Some(why) = &detail.why {

@@ -8,7 +8,7 @@ use plimsoll_balance::{EndpointState, EndpointView};
 use super::chart::{self, Curve, Paint};
 use super::history::{History, Line};
 use super::html::{Query, Text};
-use super::scene::{Detail, Replica, Watched};
+use super::scene::{Detail, Replica, Scaling, Watched};
 use crate::demo::numbers;
 
 /// Endpoints that the page lists. Of more, those in trouble come first.
@@ -130,7 +130,12 @@ fn sparkline(history: &History, name: &str) -> String {
 }
 
 /// The numbers of a service at this moment.
-pub(crate) fn tiles(page: &mut String, detail: &Detail, line: Option<Line>) {
+pub(crate) fn tiles(
+    page: &mut String,
+    detail: &Detail,
+    line: Option<Line>,
+    scaling: Option<Scaling>,
+) {
     let mut tile = |name: &str, value: &str, of: &str| {
         put(
             page,
@@ -146,7 +151,7 @@ pub(crate) fn tiles(page: &mut String, detail: &Detail, line: Option<Line>) {
         &detail.balancer.queue_depth.to_string(),
         &capacity,
     );
-    if let Some(scaling) = line.and_then(|line| line.scaling) {
+    if let Some(scaling) = scaling {
         let desired = format!(" of {}", scaling.desired);
         tile("replicas ready", &scaling.ready.to_string(), &desired);
         tile("starting", &scaling.starting.to_string(), "");

@@ -7,6 +7,7 @@ use crate::harness::app::{self, App};
 use crate::harness::gateway::Gateway;
 use crate::harness::sidecar::{Sidecar, plimsoll};
 use crate::harness::{eventually, soon};
+use crate::run::Running;
 
 /// What a command has said.
 #[derive(Debug)]
@@ -181,4 +182,37 @@ async fn what_cannot_be_done_is_told_with_what_can() {
     ] {
         refused(gateway.admin, words, &["fixed endpoints", "plimsoll run"]).await;
     }
+}
+
+#[tokio::test]
+async fn replicas_are_scaled_stopped_and_started_from_a_terminal() {
+    let Some(running) = Running::start(&["--max", "3"]).await else {
+        return;
+    };
+    let admin = running.program.admin;
+    let text = told(admin, &["scale", "app", "2"]).await;
+    assert!(text.contains("app: 2 replicas desired"), "{text}");
+    assert!(text.contains("plimsoll start"), "{text}");
+    running.until_ready(2).await;
+    let text = told(admin, &["status"]).await;
+    assert!(text.contains("2 ready, fixed"), "{text}");
+    let text = told(admin, &["stop", "app"]).await;
+    assert!(text.contains("it is stopped"), "{text}");
+    running.until_ready(0).await;
+    let text = told(admin, &["start", "app"]).await;
+    assert!(text.contains("the load decides"), "{text}");
+    assert_eq!(running.program.get("/").await.status, 200);
+    let text = told(admin, &["why", "app", "--last", "3"]).await;
+    assert!(text.contains("0 to 1: "), "{text}");
+    assert!(
+        text.contains(" ago ") && text.contains("1 replica"),
+        "{text}"
+    );
+    refused(
+        admin,
+        &["scale", "app", "4"],
+        &["more than the maximum", "0 to 3"],
+    )
+    .await;
+    refused(admin, &["stop", "x"], &["no service x", "app"]).await;
 }
