@@ -110,7 +110,7 @@ async fn it_fits_a_phone_and_can_be_read_in_light_and_dark() {
         let faint = browser.value(FAINT).await;
         keep(
             &format!("{}-{}", look.width, look.dark),
-            &browser.screenshot().await,
+            &browser.screenshot(1.0).await,
         );
         assert_eq!(
             faint,

@@ -12,6 +12,9 @@ use crate::run::{Running, ask};
 /// The most bytes of a picture in the documentation.
 const PICTURE_BYTES_MAX: usize = 150 * 1024;
 
+/// How large the pictures are, of the page's own size: small enough for a document, and still to be read.
+const SCALE: f64 = 0.8;
+
 /// As wide as a column of text, so that it can be read there.
 const LOOK: Look = Look {
     width: 960,
@@ -23,7 +26,7 @@ async fn picture(browser: &mut Browser, name: &str) {
     let own = || Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
     let folder = folder.unwrap_or_else(own);
     std::fs::create_dir_all(&folder).unwrap();
-    let png = browser.screenshot().await;
+    let png = browser.screenshot(SCALE).await;
     assert!(png.len() < PICTURE_BYTES_MAX, "{name}: {} bytes", png.len());
     std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
 }

@@ -156,9 +156,12 @@ impl Browser {
         assert!(waited.is_ok(), "{expression}: not within {patience:?}");
     }
 
-    /// The whole page as a PNG.
-    pub(crate) async fn screenshot(&mut self) -> Vec<u8> {
-        let call = json!({"format": "png", "captureBeyondViewport": true});
+    /// The whole page as a PNG, so many times as large as it is.
+    pub(crate) async fn screenshot(&mut self, scale: f64) -> Vec<u8> {
+        let size = "[document.documentElement.clientWidth, document.documentElement.scrollHeight]";
+        let size = self.value(size).await;
+        let clip = json!({"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": scale});
+        let call = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let said = self.call("Page.captureScreenshot", call).await;
         STANDARD.decode(said["data"].as_str().unwrap()).unwrap()
     }
