@@ -44,8 +44,11 @@ pub(crate) use verdict::{Picked, outcome_of_error};
 /// How long a browser waits for an instance to start before it is shown a page.
 const PAGE_PATIENCE: Duration = Duration::from_millis(400);
 
-/// How long a request whose instance has died waits before it asks for another one.
+/// A request whose instance has died waits for another one so long, and twice as long each time, ...
 const LOSS_NOTICE_TIME: Duration = Duration::from_millis(25);
+
+/// ... so often: three quarters of a second in all. An instance that is ending may accept connections for most of that.
+const LOSS_NOTICES: u32 = 5;
 
 /// Carries one request: route, measure, choose an endpoint, forward, answer.
 ///
@@ -342,12 +345,13 @@ impl Errand<'_> {
         if !budget.try_withdraw(now) {
             return Err(NoRetry::Budget);
         }
-        if picked.is_none() && self.demand().is_some() {
-            // An instance that has died is about to be noticed, and another one started.
-            tokio::time::sleep(LOSS_NOTICE_TIME).await;
-        }
+        let picked = match picked {
+            Some(pick) => Some((pick, now)),
+            None if self.demand().is_some() => self.notice_loss(exchange, tried).await,
+            None => None,
+        };
         match picked {
-            Some(pick) => Ok((pick, now)),
+            Some(picked) => Ok(picked),
             None => match balancer.enter(now, self.bytes) {
                 Ok(Entry::Running(pick)) => Ok((pick, now)),
                 Ok(Entry::Waiting(place)) => {
@@ -357,6 +361,26 @@ impl Errand<'_> {
                 Err(_) => Err(NoRetry::NoEndpoint),
             },
         }
+    }
+
+    /// Waits until it has been noticed that an instance has died: until there are none, so that one is started for
+    /// those who wait, or others than those that were tried.
+    ///
+    /// An instance that lives and has failed is tried again in the end.
+    async fn notice_loss(self, exchange: &Exchange, tried: &[EndpointId]) -> Option<(Pick, Tick)> {
+        let clock = exchange.connection().worker().shared.clock;
+        let balancer = self.service.balancer();
+        for again in 0..LOSS_NOTICES {
+            tokio::time::sleep(LOSS_NOTICE_TIME * 2_u32.pow(again)).await;
+            let now = clock.now();
+            match balancer.try_pick(now, tried) {
+                Ok(pick) => return Some((pick, now)),
+                Err(PickError::NoSlot) => return None,
+                Err(_) if balancer.is_empty() => return None,
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     /// There is no endpoint, or no room in the queue.

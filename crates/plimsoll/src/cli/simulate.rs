@@ -237,7 +237,10 @@ mod tests {
             (&["--load=daily", "--with=windw=60s"], "windw"),
             (&["--load=daily", "--with=window"], "KEY=VALUE"),
             (&["--load=daily", "--with=window=5s"], "6 s to 1 h"),
-            (&["--load=daily", "--with=utilization=0.7"], "70%"),
+            (
+                &["--load=daily", "--with=utilization=0.7"],
+                "from 0% to 100%",
+            ),
             (
                 &[
                     "--load=daily",

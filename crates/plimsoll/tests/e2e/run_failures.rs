@@ -72,20 +72,21 @@ async fn a_command_that_has_been_mended_is_tried_again() {
 
 #[tokio::test]
 async fn a_request_whose_replica_ends_goes_to_the_next_one_if_it_may() {
-    let Some(run) = Running::start(&["--concurrency", "1"]).await else {
+    let Some(run) = Running::start(&["--concurrency", "1", "--max", "1"]).await else {
         return;
     };
     let first = run.program.get("/").await;
-    let waiting = ask(run.program.data, "/sleep/0.2");
     let killer = ask(run.program.data, "/exit");
-    let behind = ask(run.program.data, "/");
+    let beside = [0, 1].map(|_| ask(run.program.data, "/"));
     // Each replica that gets it ends, until it has been sent as often as a request may.
     assert_eq!(answered(killer).await.status, 502);
-    for asked in [waiting, behind] {
+    for asked in beside {
         let answer = answered(asked).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_ne!(answer.text(), first.text(), "another process");
     }
+    let after = run.program.get("/").await;
+    assert_eq!(after.status, 200, "{}", after.text());
+    assert_ne!(after.text(), first.text(), "another process");
 }
 
 /// Stops the thread `argv[1]`, which is the main one of a process, for as long as its standard input is open.
