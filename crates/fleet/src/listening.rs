@@ -17,15 +17,18 @@ const LISTEN: &str = "0A";
 pub(crate) fn addresses(group: i32) -> Vec<SocketAddr> {
     let processes: Vec<proc_fs::Stat> = proc_fs::processes().collect();
     let owned = proc_fs::owned_by(&HashSet::from([group]), &processes);
+    let owned: Vec<&proc_fs::Stat> = owned.into_values().flatten().collect();
     let mut listening = HashMap::new();
     for table in ["tcp", "tcp6"] {
-        // That of the replica: it may have a network of its own.
-        let text = fs::read_to_string(format!("/proc/{group}/net/{table}")).unwrap_or_default();
-        listening.extend(text.lines().skip(1).filter_map(parse));
+        // That of the replica, which may have a network of its own. The leader of its group may have ended.
+        let mut texts = (owned.iter())
+            .filter_map(|stat| fs::read_to_string(format!("/proc/{}/net/{table}", stat.pid)).ok());
+        if let Some(text) = texts.next() {
+            listening.extend(text.lines().skip(1).filter_map(parse));
+        }
     }
     let mut found: Vec<SocketAddr> = owned
-        .into_values()
-        .flatten()
+        .into_iter()
         .flat_map(|stat| sockets(stat.pid))
         .filter_map(|inode| listening.get(&inode).copied())
         .collect();

@@ -287,13 +287,17 @@ impl Errand<'_> {
             let Some(reason) = again::reason(&came, outgoing.is_some(), copy.as_ref()) else {
                 return came;
             };
+            // What an instance has not even taken costs nobody anything but time, and the next instance is on its way.
+            let is_free = reason == RetryReason::NotAccepted && self.demand().is_some();
             tried.extend(exchange.endpoint().map(|endpoint| endpoint.id()));
             if let Err(failed) = &came {
                 // Its slot is for others from now on. An answer is kept until there is a chance of a better one.
                 exchange.let_go(failed.outcome());
             }
             let may_wait = came.is_err();
-            let next = self.next_pick(exchange, outgoing, &tried, may_wait).await;
+            let next = self
+                .next_pick(exchange, outgoing, &tried, may_wait, is_free)
+                .await;
             let (pick, since) = match next {
                 Ok(next) => next,
                 Err(why) => {
@@ -318,7 +322,7 @@ impl Errand<'_> {
         came
     }
 
-    /// Another endpoint than those that were tried, within the budget.
+    /// Another endpoint than those that were tried: within the budget, unless `is_free`.
     ///
     /// If none of the others has a slot, the request takes the next slot that is free, even that of one that has
     /// failed it: places in the queue are all alike, so that nobody waits while an endpoint idles.
@@ -328,11 +332,12 @@ impl Errand<'_> {
         outgoing: &Option<Request<RequestBody>>,
         tried: &[EndpointId],
         may_wait: bool,
+        is_free: bool,
     ) -> Result<(Pick, Tick), NoRetry> {
         let now = exchange.connection().worker().shared.clock.now();
         let balancer = self.service.balancer();
         let budget = balancer.retry_budget();
-        if budget.available(now) < 1.0 {
+        if !is_free && budget.available(now) < 1.0 {
             // Before an endpoint is picked: one that is picked and given back looks used to the others.
             return Err(NoRetry::Budget);
         }
@@ -342,7 +347,7 @@ impl Errand<'_> {
             Err(_) if may_wait && self.demand().is_some() => None,
             Err(_) => return Err(NoRetry::NoEndpoint),
         };
-        if !budget.try_withdraw(now) {
+        if !is_free && !budget.try_withdraw(now) {
             return Err(NoRetry::Budget);
         }
         let picked = match picked {

@@ -118,11 +118,13 @@ impl Endpoint {
         let authority = parts
             .authority
             .filter(|authority| !authority.as_str().contains('@'))?;
-        let port = authority.port_u16().or(match (protocol, is_tls) {
-            (Protocol::Grpc, _) => Some(4317),
-            (Protocol::Http, true) => Some(443),
-            (Protocol::Http, false) => Some(80),
-        })?;
+        let port = match (protocol, is_tls) {
+            // One that is there and is no number up to 65535 is none at all.
+            _ if authority.as_str() != authority.host() => authority.port_u16()?,
+            (Protocol::Grpc, _) => 4317,
+            (Protocol::Http, true) => 443,
+            (Protocol::Http, false) => 80,
+        };
         let own = parts.path_and_query.filter(|path| path.as_str() != "/");
         let path = match (protocol, own) {
             (Protocol::Grpc, _) => PathAndQuery::from_static(signal.method()),

@@ -141,6 +141,9 @@ fn routes_in(folder: &Path, into: &mut BTreeSet<String>) {
             routes_in(&path, into);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
+            if !text.contains("axum") {
+                continue;
+            }
             for (_, rest) in text
                 .match_indices(".route(")
                 .map(|(at, call)| (at, &text[at + call.len()..]))

@@ -237,6 +237,10 @@ async fn a_replica_that_dies_costs_no_request_that_may_be_sent_again() {
     for _ in 0..2 {
         let victim = run.pids().await[0];
         kill_process(victim, Signal::KILL).unwrap();
+        eventually("that it has been noticed", async || {
+            (!run.pids().await.contains(&victim)).then_some(())
+        })
+        .await;
         run.until_ready(2).await;
     }
     for client in clients {
