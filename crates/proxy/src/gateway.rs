@@ -44,6 +44,9 @@ pub(crate) use verdict::{Picked, outcome_of_error};
 /// How long a browser waits for an instance to start before it is shown a page.
 const PAGE_PATIENCE: Duration = Duration::from_millis(400);
 
+/// So often a request looks for an instance, whether one has taken it or not.
+const TRIES_MAX: usize = 20;
+
 /// A request whose instance has died waits for another one so long, and twice as long each time, ...
 const LOSS_NOTICE_TIME: Duration = Duration::from_millis(25);
 
@@ -283,12 +286,17 @@ impl Errand<'_> {
         mut came: Result<Answered, NoAnswer>,
     ) -> Result<Answered, NoAnswer> {
         let mut tried = Vec::with_capacity(ATTEMPTS_MAX);
-        for _ in 1..ATTEMPTS_MAX {
+        let mut sent = 1;
+        for _ in 1..TRIES_MAX {
             let Some(reason) = again::reason(&came, outgoing.is_some(), copy.as_ref()) else {
                 return came;
             };
             // What an instance has not even taken costs nobody anything but time, and the next instance is on its way.
             let is_free = reason == RetryReason::NotAccepted && self.demand().is_some();
+            if !is_free && sent == ATTEMPTS_MAX {
+                break;
+            }
+            sent += usize::from(!is_free);
             tried.extend(exchange.endpoint().map(|endpoint| endpoint.id()));
             if let Err(failed) = &came {
                 // Its slot is for others from now on. An answer is kept until there is a chance of a better one.

@@ -178,7 +178,8 @@ mod tests {
         lines.send("a\n".to_owned());
         // Ends when the writer has ended: nobody answers then.
         lines.flush(Duration::from_secs(20));
-        while lines.sender.send(Message::Line(String::new())).is_ok() {
+        let (done, _) = mpsc::channel();
+        while lines.sender.send(Message::Flush(done.clone())).is_ok() {
             std::thread::yield_now();
         }
         let before = lines.counts.dropped.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Templates of the request log: the part of Go's `text/template` that is seen in the wild.
 //!
 //! Supported are the fields of [`FIELDS`](super::record::FIELDS), header fields, `js`, plain conditionals with
-//! comparisons, comments, and `-` that trims white space. Everything is checked when the template is read, so no line can fail. What is not supported
-//! is refused with its place and with what is accepted.
+//! comparisons, comments, and `-` that trims white space. Everything is checked when the template is read, so no
+//! line can fail. What is not supported is refused with its place and with what is accepted.
 //!
 //! Rejected: an engine of templates. The whole of Go's language has loops, variables and reflection, and those that there
 //! are differ from it in what they print; a template that silently prints something else is worse than one refused.
