@@ -4,7 +4,7 @@
 //! of a pipe, whose other end is here: when that closes, this process is gone,
 //! by `kill -9` or for want of memory too. Then it asks what is left of the
 //! replicas to end, and kills after [`KEEPER_GRACE`] what has not. It knows their
-//! process groups, which are told through the pipe, and their [mark](crate::mark),
+//! process groups, which are told through the pipe, and their mark ([`crate::mark`]),
 //! which covers the moment between the start of a replica and its telling.
 //! It is the leader of a process group of its own, so that Ctrl-C does not reach
 //! it, and it passes over `SIGTERM`, `SIGINT` and `SIGHUP`. If it dies it is

@@ -183,10 +183,21 @@ impl Errand<'_> {
                 Ok(answered)
             }
             Err(failed) => {
-                exchange.let_go(failed.outcome());
+                Box::pin(self.lose(exchange, &failed)).await;
                 Err(failed.refusal)
             }
         }
+    }
+
+    /// Ends a pick that has failed.
+    ///
+    /// An instance that is ending is noticed a moment later. Its slot stays taken for so long, or the next in the queue
+    /// would be sent there.
+    async fn lose(self, exchange: &mut Exchange, failed: &NoAnswer) {
+        if self.demand().is_some() && failed.is_of_endpoint() {
+            tokio::time::sleep(LOSS_NOTICE_TIME).await;
+        }
+        exchange.let_go(failed.outcome());
     }
 
     /// Waits in the service's queue; the place is given up when the client goes away.
@@ -300,7 +311,7 @@ impl Errand<'_> {
             tried.extend(exchange.endpoint().map(|endpoint| endpoint.id()));
             if let Err(failed) = &came {
                 // Its slot is for others from now on. An answer is kept until there is a chance of a better one.
-                exchange.let_go(failed.outcome());
+                self.lose(exchange, failed).await;
             }
             let may_wait = came.is_err();
             let next = self
