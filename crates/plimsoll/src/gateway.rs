@@ -133,7 +133,7 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     tokio::spawn(services.keep_advancing());
     tokio::spawn(reloader.keep_reloading(hangups));
     tokio::spawn(admin::serve(admin, desk.clone()));
-    tokio::spawn(memory::give_back_after_bursts(running.stats()));
+    tokio::spawn(memory::give_back(running.stats()));
 
     let signal = signals.next().await;
     desk.ready.no_longer();

@@ -1,8 +1,9 @@
-//! Gives memory back after a burst.
+//! Gives memory back after the start, and after a burst.
 //!
-//! The allocator keeps what has been freed for the next request, also where a thousand connections have come
-//! and gone. A sidecar's memory is its price in every pod, so what is free is given back to the system once it
-//! is no longer being used.
+//! A sidecar's memory is its price in every pod. Most of what is resident after the start is code that ran once:
+//! the command line, the configuration, the loader. The allocator, too, keeps what has been freed for the next
+//! request, also where a thousand connections have come and gone. Both are given back to the system once they are
+//! no longer being used.
 
 use std::time::Duration;
 
@@ -25,9 +26,13 @@ const GAIN_MIN: u64 = 1024 * 1024;
 const PAUSE_PERIODS: u32 = 15;
 
 /// Gives memory back, for as long as it is polled.
-pub(crate) async fn give_back_after_bursts(stats: Stats) {
-    let mut ticks = tokio::time::interval(PERIOD);
+pub(crate) async fn give_back(stats: Stats) {
+    let first = tokio::time::Instant::now() + PERIOD;
+    let mut ticks = tokio::time::interval_at(first, PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    trim();
+    program_pages::give_back();
     let mut released_then = 0;
     let mut pause = 0;
     loop {
@@ -62,6 +67,137 @@ fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+/// Pages of the program's own file.
+#[cfg(target_os = "linux")]
+mod program_pages {
+    /// Gives back those that nothing has written to. The page cache keeps them, and what is used again is mapped again
+    /// at the next access, sixteen pages at a time, without reading the file.
+    pub(super) fn give_back() {
+        let (Ok(program), Ok(smaps)) = (
+            std::fs::read_link("/proc/self/exe"),
+            std::fs::read_to_string("/proc/self/smaps"),
+        ) else {
+            return;
+        };
+        for (address, length) in program
+            .to_str()
+            .map_or_else(Vec::new, |path| unwritten(&smaps, path))
+        {
+            release(address, length);
+        }
+    }
+
+    /// Address and length in bytes of the mappings in `smaps` (proc_pid_smaps(5)) of the file `program` that can be read
+    /// but not written, and hold no page that differs from the file. A page that the loader relocated and then protected
+    /// does differ, and counts as anonymous.
+    fn unwritten(smaps: &str, program: &str) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let mut mapping = None;
+        for line in smaps.lines() {
+            let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let rest = rest.trim_start();
+            match first {
+                "Anonymous:" | "Swap:" if rest != "0 kB" => mapping = None,
+                "VmFlags:" => found.extend(mapping.take()),
+                _ if !first.ends_with(':') => {
+                    let is_fixed = rest.starts_with("r-xp ") || rest.starts_with("r--p ");
+                    let is_ours = rest
+                        .strip_suffix(program)
+                        .is_some_and(|before| before.ends_with(' '));
+                    mapping = (is_fixed && is_ours).then(|| range(first)).flatten();
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Address and length of `from-to`, in hexadecimal digits.
+    fn range(text: &str) -> Option<(usize, usize)> {
+        let (from, to) = text.split_once('-')?;
+        let from = usize::from_str_radix(from, 16).ok()?;
+        let to = usize::from_str_radix(to, 16).ok()?;
+        Some((from, to.checked_sub(from)?))
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "a function of the C library that has no safe wrapper"
+    )]
+    fn release(address: usize, length: usize) {
+        // SAFETY: the range is one whole mapping of the program's own file, private, not writable and without a page
+        // that differs from the file (`unwritten`). Such a page reads the same after it was given back: the next
+        // access maps it from the file again (madvise(2)). The kernel made these mappings before the first
+        // instruction ran, and nothing changes them. If it fails, the pages stay, which is no harm.
+        unsafe {
+            libc::madvise(
+                std::ptr::with_exposed_provenance_mut(address),
+                length,
+                libc::MADV_DONTNEED,
+            );
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A mapping as the kernel prints it, without the lines that are not looked at.
+        fn mapping(head: &str, anonymous: u32, swap: u32) -> String {
+            format!(
+                "{head}\nSize: 8 kB\nRss: 4 kB\nAnonymous: {anonymous} kB\nSwap: {swap} kB\nVmFlags: rd mr mw me\n"
+            )
+        }
+
+        #[test]
+        fn only_what_equals_the_file_is_given_back() {
+            let rows = [
+                ("1000-3000 r-xp 00000000 fe:00 7      /bin/a b", 0, 0, true),
+                ("3000-4000 r--p 00002000 fe:00 7      /bin/a b", 0, 0, true),
+                ("4000-5000 r--p 00003000 fe:00 7      /bin/a b", 4, 0, false),
+                ("5000-6000 r--p 00003000 fe:00 7      /bin/a b", 0, 4, false),
+                ("6000-7000 rw-p 00004000 fe:00 7      /bin/a b", 0, 0, false),
+                ("7000-8000 r-xs 00004000 fe:00 7      /bin/a b", 0, 0, false),
+                (
+                    "8000-9000 r-xp 00000000 fe:00 8      /usr/bin/a b",
+                    0,
+                    0,
+                    false,
+                ),
+                ("9000-a000 r-xp 00000000 00:00 0      [vdso]", 0, 0, false),
+                ("a000-b000 r--p 00000000 00:00 0", 0, 0, false),
+            ];
+            for (head, anonymous, swap, is_given_back) in rows {
+                let found = unwritten(&mapping(head, anonymous, swap), "/bin/a b");
+                assert_eq!(!found.is_empty(), is_given_back, "{head}");
+            }
+            let all: String = rows
+                .iter()
+                .map(|row| mapping(row.0, row.1, row.2))
+                .collect();
+            assert_eq!(
+                unwritten(&all, "/bin/a b"),
+                [(0x1000, 0x2000), (0x3000, 0x1000)]
+            );
+        }
+
+        /// After it, this very program must still be able to run.
+        #[test]
+        fn the_program_goes_on_with_fewer_pages() {
+            let before = super::super::resident_bytes().unwrap();
+            give_back();
+            let after = super::super::resident_bytes().unwrap();
+            assert!(after < before, "{after} bytes after {before}");
+        }
+    }
+}
+
+/// Other systems account for such pages in other ways.
+#[cfg(not(target_os = "linux"))]
+mod program_pages {
+    pub(super) fn give_back() {}
 }
 
 /// Returns free memory to the system.

@@ -163,7 +163,7 @@ pub(crate) fn start(
     ));
     let readings = Readings::new(identity, published.clone(), &running);
     tokio::spawn(admin::serve(metrics, readings.clone()));
-    tokio::spawn(memory::give_back_after_bursts(running.stats()));
+    tokio::spawn(memory::give_back(running.stats()));
     Ok(Serving {
         running,
         published,
