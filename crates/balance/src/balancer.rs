@@ -264,13 +264,6 @@ impl Balancer {
         self.shared.core.roll.lock().journal.take()
     }
 
-    /// How many requests wait. Unlike [`view`](Self::view) it does not look at
-    /// the endpoints.
-    #[must_use]
-    pub fn queue_depth(&self) -> usize {
-        self.shared.core.gate().level().waiting
-    }
-
     /// Everything there is to see. O(endpoints).
     #[must_use]
     pub fn view(&self, now: Tick) -> BalancerView {

@@ -369,21 +369,21 @@ impl Errand<'_> {
         if !is_free && !budget.try_withdraw(now) {
             return Err(NoRetry::Budget);
         }
-        let picked = match picked {
-            Some(pick) => Some((pick, now)),
-            None if self.demand().is_some() => self.notice_loss(exchange, tried).await,
-            None => None,
-        };
-        match picked {
-            Some(picked) => Ok(picked),
-            None => match balancer.enter(now, self.bytes) {
-                Ok(Entry::Running(pick)) => Ok((pick, now)),
-                Ok(Entry::Waiting(place)) => {
-                    let waited = self.wait(exchange, outgoing, place).await;
-                    waited.map_err(|_too_old| NoRetry::NoEndpoint)
-                }
-                Err(_) => Err(NoRetry::NoEndpoint),
-            },
+        if let Some(pick) = picked {
+            return Ok((pick, now));
+        }
+        if self.demand().is_some()
+            && let Some(found) = self.notice_loss(exchange, tried).await
+        {
+            return Ok(found);
+        }
+        match balancer.enter(now, self.bytes) {
+            Ok(Entry::Running(pick)) => Ok((pick, now)),
+            Ok(Entry::Waiting(place)) => {
+                let waited = self.wait(exchange, outgoing, place).await;
+                waited.map_err(|_too_old| NoRetry::NoEndpoint)
+            }
+            Err(_) => Err(NoRetry::NoEndpoint),
         }
     }
 

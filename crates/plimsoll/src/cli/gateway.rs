@@ -9,7 +9,7 @@ use clap::Args;
 use plimsoll_balance::{BalancerConfig, Policy, QueueConfig, RetryBudgetConfig};
 use plimsoll_proxy::{TimeLimits, UpstreamProtocol};
 
-use crate::cli::values::workers;
+use crate::cli::values::{on, workers};
 use crate::cli::{LogFormat, values};
 use crate::gateway::config::{self, ProcessSettings};
 use crate::gateway::plan::{
@@ -253,6 +253,34 @@ pub(crate) struct GatewaySettings {
     pub(crate) check: bool,
 }
 
+impl GatewaySettings {
+    /// What `file` describes, or `service` if there is none; `typed` goes before what the file says of the process.
+    pub(super) fn of(
+        file: Option<PathBuf>,
+        typed: ProcessSettings,
+        check: bool,
+        service: impl FnOnce() -> Result<ServicePlan, String>,
+    ) -> Result<Self, String> {
+        let (plan, origin) = match file {
+            Some(path) => {
+                let plan = files::read_plan(&path, &typed).map_err(|found| config::told(&found))?;
+                (plan, Origin::File { path, flags: typed })
+            }
+            None => {
+                let services = vec![service()?];
+                let process = typed.resolve();
+                (Plan { process, services }, Origin::Flags)
+            }
+        };
+        files::check_upstream_files(&plan).map_err(|found| config::told(&found))?;
+        Ok(Self {
+            plan,
+            origin,
+            check,
+        })
+    }
+}
+
 fn upstream(text: &str) -> Result<Upstream, String> {
     text.parse()
 }
@@ -275,30 +303,7 @@ impl GatewayArgs {
             replicas_memory: None,
             commands: false,
         };
-        let (plan, origin) = match self.config.clone() {
-            Some(path) => {
-                let plan =
-                    files::read_plan(&path, &process).map_err(|found| config::told(&found))?;
-                (
-                    plan,
-                    Origin::File {
-                        path,
-                        flags: process,
-                    },
-                )
-            }
-            None => {
-                let services = vec![self.service()?];
-                let process = process.resolve();
-                (Plan { process, services }, Origin::Flags)
-            }
-        };
-        files::check_upstream_files(&plan).map_err(|found| config::told(&found))?;
-        Ok(GatewaySettings {
-            plan,
-            origin,
-            check,
-        })
+        GatewaySettings::of(self.config.clone(), process, check, || self.service())
     }
 
     /// The one service that flags describe.
@@ -336,11 +341,6 @@ impl GatewayArgs {
 const NOWHERE: &str = "a gateway needs somewhere to send requests: give --upstream HOST:PORT for each endpoint, \
     as in plimsoll gateway --upstream 127.0.0.1:9001 --upstream 127.0.0.1:9002, or --config FILE.toml \
     (see plimsoll gateway --help)";
-
-/// A time limit; zero is off.
-fn on(limit: Duration) -> Option<Duration> {
-    (!limit.is_zero()).then_some(limit)
-}
 
 impl SpreadArgs {
     fn balancer(&self) -> BalancerConfig {

@@ -11,11 +11,10 @@ use plimsoll_proxy::{TimeLimits, UpgradedLimits};
 use plimsoll_scale::{REPLICAS_MAX, ScaleConfig};
 
 use super::GatewaySettings;
-use crate::cli::values::workers;
+use crate::cli::values::{on, workers};
 use crate::cli::{LogFormat, values};
 use crate::gateway::config::{self, ProcessSettings};
-use crate::gateway::plan::{Plan, ServicePlan, TIMEOUT_DEFAULT};
-use crate::gateway::{Origin, files};
+use crate::gateway::plan::{ServicePlan, TIMEOUT_DEFAULT};
 use crate::run::plan::{APP_COMMAND, QUEUE_AGE_DEFAULT, ScaledPlan};
 
 /// The headings of the help.
@@ -194,11 +193,6 @@ fn pattern(text: &str) -> Result<LinePattern, String> {
     LinePattern::new(text).map_err(|error| error.problem)
 }
 
-/// A time limit; zero is off.
-fn on(limit: Duration) -> Option<Duration> {
-    (!limit.is_zero()).then_some(limit)
-}
-
 impl RunArgs {
     /// Checks what was typed as a whole, and reads the file if there is one.
     pub(crate) fn resolve(self) -> Result<GatewaySettings, String> {
@@ -213,25 +207,7 @@ impl RunArgs {
             replicas_memory: None,
             commands: true,
         };
-        let (plan, origin) = match self.config.clone() {
-            Some(path) => {
-                let plan =
-                    files::read_plan(&path, &process).map_err(|found| config::told(&found))?;
-                let flags = process;
-                (plan, Origin::File { path, flags })
-            }
-            None => {
-                let services = vec![self.service()?];
-                let process = process.resolve();
-                (Plan { process, services }, Origin::Flags)
-            }
-        };
-        files::check_upstream_files(&plan).map_err(|found| config::told(&found))?;
-        Ok(GatewaySettings {
-            plan,
-            origin,
-            check,
-        })
+        GatewaySettings::of(self.config.clone(), process, check, || self.service())
     }
 
     /// The one service that flags describe.

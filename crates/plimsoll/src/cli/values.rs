@@ -124,6 +124,11 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
     }
 }
 
+/// A time limit; zero is off.
+pub(crate) fn on(limit: Duration) -> Option<Duration> {
+    (!limit.is_zero()).then_some(limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

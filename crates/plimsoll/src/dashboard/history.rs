@@ -178,7 +178,7 @@ impl Track {
         if is_resting && watched.scaling.unwrap_or_default() == Scaling::default() {
             return;
         }
-        let waiting = watched.service.balancer().queue_depth();
+        let waiting = watched.service.balancer().waiting();
         // What waits is known at this instant only, so while anything does, what runs is counted at the same instant.
         let running = if waiting == 0 && self.waiting == 0 {
             report.average_concurrency as f32

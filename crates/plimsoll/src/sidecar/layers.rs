@@ -157,7 +157,7 @@ impl<'a> Layers<'a> {
         let limit = self.pick(flag, values::duration, variable, default, |limit| {
             values::written(*limit)
         });
-        (!limit.is_zero()).then_some(limit)
+        values::on(limit)
     }
 
     pub(super) fn label(
