@@ -70,10 +70,14 @@ scenarios *arguments="--docs docs": release
 scenarios-wire *arguments="--docs docs": release
     "{{ target }}/release/lab" scenarios wire --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
 
-# Knative's contract, asked over the wire of whatever listens at `url` and has its application at 127.0.0.1:8080, e.g. `just
-# conformance http://127.0.0.1:8012 --metrics http://127.0.0.1:9090 --admin http://127.0.0.1:8022`
+# Knative's contract, asked over the wire of whatever listens at `url`, was told what `just conformance-environment` prints and
+# has its application at 127.0.0.1:8080, e.g. `just conformance URL=http://127.0.0.1:8012 --metrics http://127.0.0.1:9090`
 conformance url="http://127.0.0.1:8012" *arguments="":
-    cargo run --quiet --locked -p plimsoll-lab -- conformance --url {{ url }} {{ arguments }}
+    cargo run --quiet --locked -p plimsoll-lab -- conformance --url {{ trim_start_match(url, "URL=") }} {{ arguments }}
+
+# What an implementation is to be told before its contract is asked, as variables for a shell
+conformance-environment:
+    @cargo run --quiet --locked -p plimsoll-lab -- conformance --environment
 
 # Replicas started and stopped again and again: no process, file descriptor or memory may be left
 soak cycles="2000":
@@ -99,6 +103,21 @@ screenshots:
 smoke: release
     .ci/smoke "{{ target }}/release"
 
+# A container image without a container engine: one static program for this machine's processor, and whom to trust. The
+# flag links the C library into the program; --target keeps it away from what runs while building.
+image output=(target / "plimsoll-image.tar"):
+    #!/usr/bin/env bash
+    set -euo pipefail
+    triple=$(rustc --version --verbose | sed -n 's/^host: //p')
+    RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo build --release --locked --target "$triple" -p plimsoll
+    cargo run --quiet --locked -p plimsoll-lab -- image --output "{{ output }}" \
+        --program "{{ target }}/$triple/release/plimsoll" --certificates /etc/ssl/certs/ca-certificates.crt
+
+# The image between skopeo, umoci and a chroot. Debian: skopeo umoci; and root
+image-smoke: image
+    .ci/image "{{ target }}/plimsoll-image.tar" "{{ target }}/debug/lab"
+
 # Each crate builds with its own features only, not with those that the others switch on
 alone:
     #!/usr/bin/env bash
@@ -108,6 +127,8 @@ alone:
         echo "cargo check -p $name"
         cargo check --quiet --locked -p "$name"
     done
+    echo "cargo check -p plimsoll --no-default-features"
+    cargo check --quiet --locked -p plimsoll --no-default-features --lib --bins
 
 # Licences, versions and sources of the dependencies; needs cargo-deny 0.20
 deny:

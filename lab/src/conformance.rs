@@ -10,25 +10,27 @@
 //! Rejected: tests in Rust for each row. They could only be asked of ourselves, and nobody could read the contract in
 //! them.
 
+mod app;
+mod ask;
 mod rows;
+mod script;
 mod wire;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use tokio::net::TcpStream;
 
-pub use self::wire::App;
+pub use self::app::{App, READY_PATH};
 
-use self::rows::{Expected, Port, Row, rows};
-use self::wire::Answer;
+use self::ask::ask;
+use self::rows::rows;
+use self::script::Limit;
 
-/// How long an answer may take.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// How often it is tried to find the process draining. A drain that nobody means is taken back after a second.
-const DRAIN_LOOKS_MAX: usize = 50;
+/// How many requests wait for each slot at the most, as Knative has it.
+pub const QUEUE_FACTOR: usize = 10;
 
 /// Where the ports of the implementation are. Rows that need one that is not given are left out.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,23 @@ pub struct Targets {
     pub metrics: Option<SocketAddr>,
     /// The port of `/wait-for-drain`, 8022 in Knative.
     pub admin: Option<SocketAddr>,
+    /// What else the implementation was told.
+    pub setup: Setup,
+}
+
+/// What the implementation was told of limits and readiness. Rows that need what it was not told are left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// The concurrency limit. The queue has [`QUEUE_FACTOR`] times as many places.
+    pub concurrency: Option<usize>,
+    /// The total time limit: the longest of the three.
+    pub total: Option<Duration>,
+    /// The limit of the beginning of an answer: the shortest.
+    pub start: Option<Duration>,
+    /// The limit of silence within an answer.
+    pub idle: Option<Duration>,
+    /// Whether it asks at [`READY_PATH`] if the application is ready, once for each time it is asked.
+    pub readiness: bool,
 }
 
 /// What came of a row.
@@ -50,7 +69,7 @@ pub enum Verdict {
     Differs(String),
     /// Otherwise.
     Failed(String),
-    /// The port it needs was not given.
+    /// The port it needs was not given, or the implementation was not told what it needs.
     LeftOut,
 }
 
@@ -70,8 +89,12 @@ pub struct Outcomes(pub Vec<Outcome>);
 /// Asks all rows, one after the other.
 ///
 /// # Errors
-/// If the rows cannot be read. What the implementation does wrong is no error but an outcome.
+/// If the rows cannot be read, or if nobody listens at the data port. What the implementation does wrong is no error but
+/// an outcome.
 pub async fn run(targets: &Targets, app: &App) -> anyhow::Result<Outcomes> {
+    let data = targets.data;
+    let there = TcpStream::connect(data).await;
+    there.with_context(|| format!("nobody listens at {data}: start the implementation first"))?;
     let mut outcomes = Vec::new();
     for row in rows()? {
         let verdict = match ask(targets, app, &row).await {
@@ -84,101 +107,14 @@ pub async fn run(targets: &Targets, app: &App) -> anyhow::Result<Outcomes> {
     Ok(Outcomes(outcomes))
 }
 
-async fn ask(targets: &Targets, app: &App, row: &Row) -> anyhow::Result<Verdict> {
-    let to = match row.port {
-        Port::Data => Some(targets.data),
-        Port::Metrics => targets.metrics,
-        Port::Admin => targets.admin,
-    };
-    let (Some(to), true) = (to, !row.draining || targets.admin.is_some()) else {
-        return Ok(Verdict::LeftOut);
-    };
-    let drain = match targets.admin.filter(|_| row.draining) {
-        Some(admin) => Some(begin_drain(targets.data, admin).await?),
-        None => None,
-    };
-    let reached = app.reached();
-    let request = row.request();
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, wire::ask(to, &request));
-    let answer = answer.await.context("no answer in time")??;
-    let reached = app.reached() > reached;
-    if let Some(drain) = drain {
-        // Taken back a second after it was begun, so that the next row finds the process as it was.
-        tokio::time::timeout(ANSWER_TIME_MAX, drain).await??;
-    }
-    let Err(wrong) = check(&row.expected, &answer, reached) else {
-        return Ok(Verdict::Passed);
-    };
-    Ok(match &row.instead {
-        Some(instead) if check(&instead.expected, &answer, reached).is_ok() => {
-            Verdict::Differs(instead.why.clone())
-        }
-        _ => Verdict::Failed(wrong),
-    })
-}
-
-/// Asks to wait for the drain, and waits until the process knows of it.
-async fn begin_drain(
-    data: SocketAddr,
-    admin: SocketAddr,
-) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    let waiting = tokio::spawn(async move {
-        let head = "GET /wait-for-drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        // What comes of it is asked by a row of its own.
-        drop(wire::ask(admin, head).await);
-    });
-    let probe = "GET / HTTP/1.1\r\nhost: a\r\nuser-agent: kube-probe/1\r\nk-network-probe: queue\r\nconnection: close\r\n\r\n";
-    for _ in 0..DRAIN_LOOKS_MAX {
-        if wire::ask(data, probe).await?.status == 503 {
-            return Ok(waiting);
+impl Setup {
+    fn limit(&self, limit: Limit) -> Option<Duration> {
+        match limit {
+            Limit::Total => self.total,
+            Limit::Start => self.start,
+            Limit::Idle => self.idle,
         }
     }
-    bail!("it does not say that it drains while somebody waits for it")
-}
-
-/// Whether the answer, and what the application has seen, is as expected; else what is not.
-fn check(expected: &Expected, answer: &Answer, reached: bool) -> Result<(), String> {
-    if let Some(status) = expected.status
-        && answer.status != status
-    {
-        return Err(format!("status {}, not {status}", answer.status));
-    }
-    if let Some(body) = &expected.body
-        && answer.body != body.as_bytes()
-    {
-        let found = String::from_utf8_lossy(&answer.body);
-        return Err(format!("body {found:?}, not {body:?}"));
-    }
-    for (name, value) in &expected.answer {
-        let found = wire::fields(&answer.head, name);
-        if found != [value.as_str()] {
-            return Err(format!("answer: {name} is {found:?}, not {value:?}"));
-        }
-    }
-    if let Some(wanted) = expected.reaches_app
-        && wanted != reached
-    {
-        let word = if reached { "reaches" } else { "does not reach" };
-        return Err(format!("it {word} the application"));
-    }
-    let seen = String::from_utf8_lossy(&answer.body);
-    for (name, value) in &expected.seen {
-        let found = wire::fields(&seen, name);
-        if found != [value.as_str()] {
-            return Err(format!(
-                "the application sees {name} {found:?}, not {value:?}"
-            ));
-        }
-    }
-    for name in &expected.unseen {
-        let found = wire::fields(&seen, name);
-        if !found.is_empty() {
-            return Err(format!(
-                "the application sees {name} {found:?}, not nothing"
-            ));
-        }
-    }
-    Ok(())
 }
 
 impl Outcomes {
@@ -221,42 +157,6 @@ impl fmt::Display for Outcomes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(status: u16, head: &str, body: &str) -> Answer {
-        Answer {
-            status,
-            head: head.to_owned(),
-            body: body.as_bytes().to_vec(),
-        }
-    }
-
-    #[test]
-    fn an_answer_is_held_to_all_that_is_expected() {
-        let expected = Expected {
-            status: Some(200),
-            body: Some("Host: a\r\n".to_owned()),
-            answer: vec![("x-a".to_owned(), "1".to_owned())],
-            reaches_app: Some(true),
-            seen: vec![("host".to_owned(), "a".to_owned())],
-            unseen: vec!["x-b".to_owned()],
-        };
-        let good = answer(200, "X-A: 1\r\n", "Host: a\r\n");
-        assert_eq!(check(&expected, &good, true), Ok(()));
-        for (answer, reached) in [
-            (answer(503, "X-A: 1\r\n", "Host: a\r\n"), true),
-            (answer(200, "X-A: 2\r\n", "Host: a\r\n"), true),
-            (answer(200, "X-A: 1\r\nX-A: 1\r\n", "Host: a\r\n"), true),
-            (answer(200, "X-A: 1\r\n", "Host: b\r\n"), true),
-            (answer(200, "X-A: 1\r\n", "Host: a\r\n"), false),
-        ] {
-            assert!(check(&expected, &answer, reached).is_err(), "{answer:?}");
-        }
-        let hidden = Expected {
-            unseen: vec!["x-b".to_owned()],
-            ..Expected::default()
-        };
-        assert!(check(&hidden, &answer(200, "", "x-b: 1\r\n"), true).is_err());
-    }
 
     #[test]
     fn every_row_can_be_read_and_has_a_name_of_its_own() {

@@ -144,7 +144,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
 
 fn sidecar_action(typed: &Typed) -> Result<Action, Fault> {
     match settings::resolve(typed, &Variables::of_process()) {
-        Ok(settings) if typed.args.check => Ok(Action::Print(settings.shown.to_string())),
+        Ok(settings) if typed.args.check => crate::sidecar::check(&settings).map(Action::Print),
         Ok(settings) => Ok(Action::Sidecar(Box::new(settings))),
         Err(problems) => Err(Fault::Usage(variables::told(&problems))),
     }

@@ -9,6 +9,7 @@ mod context;
 mod endpoint;
 mod export;
 mod ids;
+mod sampling;
 mod tracer;
 
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::endpoint::{Endpoint, Protocol, Signal};
-pub(crate) use self::tracer::{Begun, Sampling, Tracer};
+pub(crate) use self::sampling::{SAMPLER, SAMPLER_ARG, Sampling};
+pub(crate) use self::tracer::{Begun, Tracer};
 
 use self::client::Client;
 use self::tracer::Finished;

@@ -2,6 +2,7 @@
 
 mod contract;
 mod drain_port;
+mod handshakes;
 mod layers;
 mod observability;
 mod observe;
@@ -59,6 +60,14 @@ pub(crate) struct Serving {
     pub(crate) readings: Readings,
 }
 
+/// What `--check` shows.
+pub(crate) fn check(settings: &SidecarSettings) -> Result<String, Fault> {
+    let collectors = Collectors::of(&settings.observability).map_err(Fault::Usage)?;
+    let mut shown = settings.shown.clone();
+    collectors.show(&mut shown);
+    Ok(shown.to_string())
+}
+
 /// Runs until a signal ends it.
 pub(crate) fn run(settings: &SidecarSettings) -> Result<(), Fault> {
     let collectors = Collectors::of(&settings.observability).map_err(Fault::Usage)?;
@@ -83,7 +92,9 @@ async fn serve(settings: &SidecarSettings, collectors: Collectors) -> anyhow::Re
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let (data, tls) = (sidecar.local_addr()?, sidecar.tls_addr()?);
     let serving = start(sidecar, ports.metrics, settings.identity.clone())?;
-    watching.show(&serving.running, ports.user_metrics);
+    let secured = settings.user_metrics_tls.as_ref();
+    let tls_of_metrics = secured.map(|secured| Arc::clone(&secured.tls));
+    watching.show(&serving.running, ports.user_metrics, tls_of_metrics);
     let hook = serving
         .running
         .drain_hook(settings.drain_quiet, Some(drain_limit(settings)));
@@ -91,7 +102,7 @@ async fn serve(settings: &SidecarSettings, collectors: Collectors) -> anyhow::Re
     if let Some(profiling) = ports.profiling {
         tokio::spawn(profiling::serve(profiling));
     }
-    keep_certificate(settings);
+    keep_certificates(settings);
     announce(settings, data, tls, &addresses);
     if let Some(load_reports) = settings.load_reports.clone() {
         tokio::spawn(load_report::publish(
@@ -138,11 +149,15 @@ fn bind(settings: &SidecarSettings) -> anyhow::Result<Sidecar> {
     })
 }
 
-fn keep_certificate(settings: &SidecarSettings) {
-    if let (Some(port), Some(Certificate { files, known })) =
-        (&settings.proxy.tls_port, settings.certificate.clone())
-    {
-        tokio::spawn(files.keep_current(known, Arc::clone(&port.tls)));
+/// Certificates that are renewed on disk are read again, as long as this runtime lives.
+fn keep_certificates(settings: &SidecarSettings) {
+    let data = (settings.proxy.tls_port.as_ref()).zip(settings.certificate.as_ref());
+    let data = data.map(|(port, certificate)| (&port.tls, certificate));
+    let metrics = settings.user_metrics_tls.as_ref();
+    let metrics = metrics.map(|secured| (&secured.tls, &secured.certificate));
+    for (tls, certificate) in [data, metrics].into_iter().flatten() {
+        let Certificate { files, known } = certificate.clone();
+        tokio::spawn(files.keep_current(known, Arc::clone(tls)));
     }
 }
 

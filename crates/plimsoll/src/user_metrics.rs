@@ -4,6 +4,8 @@
 
 mod key;
 mod names;
+mod process;
+mod secured;
 mod table;
 
 use std::io;
@@ -17,13 +19,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use plimsoll_limit::Breaker;
 use plimsoll_meter::Tick;
-use plimsoll_proxy::{Arrival, RequestEnd};
+use plimsoll_proxy::{Arrival, RequestEnd, ServerTls};
 use plimsoll_wire::Format;
 use plimsoll_wire::prometheus::TextFormat;
-use plimsoll_wire::user::{RequestSeries, Revision, UserSample, render_user};
+use plimsoll_wire::user::{ProcessSample, RequestSeries, Revision, UserSample, render_user};
 use tokio::net::TcpListener;
 
 use self::key::{Key, Vocabulary};
+use self::secured::SecuredListener;
 use self::table::Table;
 
 /// The counts of all workers.
@@ -86,8 +89,12 @@ impl UserMetrics {
 }
 
 impl UserReadings {
-    /// Has `use_it` look at everything as it is now.
-    pub(crate) fn with_sample<T>(&self, use_it: impl FnOnce(&UserSample<'_>) -> T) -> T {
+    /// Has `use_it` look at everything as it is now, and at what is known of the `process`.
+    pub(crate) fn with_sample<T>(
+        &self,
+        process: Option<ProcessSample>,
+        use_it: impl FnOnce(&UserSample<'_>) -> T,
+    ) -> T {
         let queue_depth = self.breaker.as_ref().map(|breaker| {
             // The two are read one after the other: a request that leaves the queue meanwhile is in one of them.
             (breaker.running() + breaker.waiting()) as u64
@@ -100,13 +107,22 @@ impl UserReadings {
             queue_depth,
             app: (&address, self.app.port()),
             requests: &requests,
+            process,
         })
     }
 }
 
-/// Serves the port for users, for as long as it is polled.
-pub(crate) async fn serve(listener: TcpListener, readings: UserReadings) -> io::Result<()> {
-    axum::serve(listener, router(readings)).await
+/// Serves the port for users, with `tls` if it is there, for as long as it is polled.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    readings: UserReadings,
+) -> io::Result<()> {
+    let router = router(readings);
+    match tls {
+        None => axum::serve(listener, router).await,
+        Some(tls) => axum::serve(SecuredListener::new(listener, tls), router).await,
+    }
 }
 
 fn router(readings: UserReadings) -> Router {
@@ -124,7 +140,8 @@ async fn metrics(State(readings): State<UserReadings>, headers: HeaderMap) -> Re
         Format::PrometheusText | Format::KnativeStat => TextFormat::Prometheus,
     };
     let content_type = HeaderValue::from_static(format.content_type());
-    let body = readings.with_sample(|sample| render_user(format, sample));
+    let process = process::sample();
+    let body = readings.with_sample(process, |sample| render_user(format, sample));
     ([(CONTENT_TYPE, content_type)], body).into_response()
 }
 

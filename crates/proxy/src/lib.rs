@@ -99,5 +99,6 @@ pub use observe::{Arrival, Observed, Observer, RequestEnd};
 pub use server::{Gateway, RoutesHandle, Sidecar, SidecarError, default_workers};
 pub use stats::{StatsView, WorkerStats};
 pub use tls::{
-    ClientTls, ClientTlsConfig, HandshakeRules, Identity, ServerTls, TlsError, TlsVersion, Trust,
+    AcceptedTls, ClientTls, ClientTlsConfig, HandshakeRules, Identity, ServerTls, TlsError,
+    TlsVersion, Trust,
 };

@@ -20,7 +20,7 @@ pub use error::TlsError;
 pub(crate) use failure::TlsFailure;
 pub use identity::Identity;
 pub use rules::{HandshakeRules, TlsVersion};
-pub use server::ServerTls;
+pub use server::{AcceptedTls, ServerTls};
 
 /// HTTP/2 in ALPN (RFC 9113 section 3.2).
 pub(crate) const ALPN_HTTP2: &[u8] = b"h2";

@@ -159,6 +159,25 @@ pub struct UserSample<'a> {
     pub app: (&'a str, u16),
     /// The requests that have ended, each set of labels once.
     pub requests: &'a [RequestSeries],
+    /// What the system says of the process; `None` if it says nothing, or if it is not wanted.
+    pub process: Option<ProcessSample>,
+}
+
+/// What the system says of the process, by the names of Prometheus's client libraries (`process_…`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProcessSample {
+    /// Processor time since the start, of user and system, in seconds.
+    pub cpu_seconds: f64,
+    /// Memory that is in use, in bytes.
+    pub resident_bytes: u64,
+    /// Addresses that are in use, in bytes.
+    pub virtual_bytes: u64,
+    /// File descriptors that are open.
+    pub open_descriptors: u64,
+    /// File descriptors that may be open; `None` is no limit.
+    pub descriptors_max: Option<u64>,
+    /// When it was started, in seconds since 1970.
+    pub started_at_seconds: f64,
 }
 
 /// What an address is called when there are too many.

@@ -69,6 +69,7 @@ fn metrics(depth: Option<u64>) -> ExportMetricsServiceRequest {
         queue_depth: depth,
         app: ("127.0.0.1", 8081),
         requests: &[series],
+        process: None,
     };
     ExportMetricsServiceRequest::decode(metrics_request(&sample, 7, 11).as_slice()).unwrap()
 }

@@ -3,18 +3,28 @@
 use anyhow::Context;
 use serde::Deserialize;
 
+use super::Setup;
+use super::script::{FIELD, Limit, Orders, Script};
+
+macro_rules! file {
+    ($name:literal) => {
+        (
+            concat!("lab/conformance/", $name, ".toml"),
+            include_str!(concat!("../../conformance/", $name, ".toml")),
+        )
+    };
+}
+
 /// The files, by name.
 const FILES: &[(&str, &str)] = &[
-    ("probes.toml", include_str!("../../conformance/probes.toml")),
-    (
-        "headers.toml",
-        include_str!("../../conformance/headers.toml"),
-    ),
-    (
-        "forwarded.toml",
-        include_str!("../../conformance/forwarded.toml"),
-    ),
-    ("ports.toml", include_str!("../../conformance/ports.toml")),
+    file!("probes"),
+    file!("headers"),
+    file!("forwarded"),
+    file!("ports"),
+    file!("queue"),
+    file!("limits"),
+    file!("readiness"),
+    file!("answers"),
 ];
 
 /// A file.
@@ -47,6 +57,21 @@ pub(super) struct Row {
     /// Whether it is sent while the process drains.
     #[serde(default)]
     pub(super) draining: bool,
+    /// What the implementation must have been told.
+    #[serde(default)]
+    pub(super) needs: Vec<Need>,
+    /// What the application does with it; else it answers with the head.
+    pub(super) app: Option<Script>,
+    /// Whether the application says that it is ready.
+    #[serde(default = "yes")]
+    pub(super) app_ready: bool,
+    /// Whether requests that the application holds have taken all slots before.
+    #[serde(default)]
+    pub(super) slots_taken: bool,
+    /// It is sent so many times more often than there are slots and places in the queue. What is expected is of those
+    /// that are over.
+    #[serde(default)]
+    pub(super) over: usize,
     #[serde(flatten)]
     pub(super) expected: Expected,
     /// Where Plimsoll differs on purpose.
@@ -59,6 +84,8 @@ pub(super) struct Row {
 pub(super) struct Expected {
     pub(super) status: Option<u16>,
     pub(super) body: Option<String>,
+    /// Whether the body breaks off; it does not if nothing is said.
+    pub(super) broken: Option<bool>,
     /// Fields of the answer, each there once.
     pub(super) answer: Vec<(String, String)>,
     pub(super) reaches_app: Option<bool>,
@@ -66,6 +93,8 @@ pub(super) struct Expected {
     pub(super) seen: Vec<(String, String)>,
     /// Fields that it does not see.
     pub(super) unseen: Vec<String>,
+    /// Fields of the question whether it is ready, each once, and how they begin.
+    pub(super) asked: Vec<(String, String)>,
 }
 
 /// What Plimsoll does, and why.
@@ -86,6 +115,36 @@ pub(super) enum Port {
     Admin,
 }
 
+/// What the implementation must have been told for a row to mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Need {
+    /// A concurrency limit.
+    Concurrency,
+    /// Where to ask whether the application is ready.
+    Readiness,
+    /// A time limit of each kind.
+    Total,
+    Start,
+    Idle,
+}
+
+impl Need {
+    pub(super) fn is_met(self, setup: &Setup) -> bool {
+        match self {
+            Self::Concurrency => setup.concurrency.is_some(),
+            Self::Readiness => setup.readiness,
+            Self::Total => setup.limit(Limit::Total).is_some(),
+            Self::Start => setup.limit(Limit::Start).is_some(),
+            Self::Idle => setup.limit(Limit::Idle).is_some(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn get() -> String {
     "GET".to_owned()
 }
@@ -98,7 +157,7 @@ fn root() -> String {
 pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, text) in FILES {
-        let file: File = toml::from_str(text).with_context(|| format!("lab/conformance/{name}"))?;
+        let file: File = toml::from_str(text).with_context(|| (*name).to_owned())?;
         let section = file.section;
         rows.extend(file.row.into_iter().map(|row| Row {
             section: section.clone(),
@@ -109,8 +168,34 @@ pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
 }
 
 impl Row {
-    /// The request as it is sent.
-    pub(super) fn request(&self) -> String {
+    /// A request that takes a slot, and of which nothing is expected.
+    pub(super) fn held() -> Self {
+        Self {
+            section: String::new(),
+            name: String::new(),
+            method: get(),
+            path: root(),
+            headers: Vec::new(),
+            port: Port::Data,
+            draining: false,
+            needs: Vec::new(),
+            app: None,
+            app_ready: true,
+            slots_taken: false,
+            over: 0,
+            expected: Expected::default(),
+            instead: None,
+        }
+    }
+
+    /// What the application is told to do with it, with times as `setup` has them.
+    pub(super) fn orders(&self, setup: &Setup) -> anyhow::Result<Option<Orders>> {
+        let orders = self.app.as_ref().map(|script| script.orders(setup));
+        orders.transpose()
+    }
+
+    /// The request as it is sent, with `orders` to the application.
+    pub(super) fn request(&self, orders: Option<Orders>) -> String {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         let has_host = self
             .headers
@@ -121,6 +206,9 @@ impl Row {
         }
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(orders) = orders {
+            head.push_str(&format!("{FIELD}: {orders}\r\n"));
         }
         head.push_str("Connection: close\r\n\r\n");
         head

@@ -1,25 +1,13 @@
 //! HTTP/1.1 as text: what is sent is exactly what a row says, and what comes back is looked at as it came.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
 /// The most that is read of an answer, or of a head.
-const BYTES_MAX: u64 = 1024 * 1024;
-
-/// An application that answers each request with the head that it was sent. It ends when it is dropped.
-#[derive(Debug)]
-pub struct App {
-    address: SocketAddr,
-    reached: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
-}
+pub(super) const BYTES_MAX: u64 = 1024 * 1024;
 
 /// An answer.
 #[derive(Debug)]
@@ -28,63 +16,8 @@ pub(super) struct Answer {
     /// The fields, a line each.
     pub(super) head: String,
     pub(super) body: Vec<u8>,
-}
-
-impl App {
-    /// Listens on `address`.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub async fn listen(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let reached = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&reached);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                // A client that goes away has had enough.
-                tokio::spawn(serve(stream, Arc::clone(&count)));
-            }
-        });
-        Ok(Self {
-            address,
-            reached,
-            task,
-        })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// How many requests have reached it.
-    pub(super) fn reached(&self) -> usize {
-        self.reached.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// One request: bodies are none of the rows'.
-async fn serve(mut stream: TcpStream, reached: Arc<AtomicUsize>) -> io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && (head.len() as u64) < BYTES_MAX {
-        head.push(stream.read_u8().await?);
-    }
-    reached.fetch_add(1, Ordering::SeqCst);
-    let length = head.len();
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.write_all(&head).await?;
-    stream.shutdown().await
+    /// Whether the body breaks off before its end.
+    pub(super) is_broken: bool,
 }
 
 /// Sends a head and reads until the connection closes, as the head has to ask for.
@@ -93,28 +26,48 @@ pub(super) async fn ask(to: SocketAddr, head: &str) -> anyhow::Result<Answer> {
     let mut stream = stream.with_context(|| format!("cannot connect to {to}"))?;
     stream.write_all(head.as_bytes()).await?;
     let mut bytes = Vec::new();
-    stream.take(BYTES_MAX).read_to_end(&mut bytes).await?;
-    let end = bytes.windows(4).position(|end| end == b"\r\n\r\n");
-    let end = end.context("an answer without a head")?;
-    let text = String::from_utf8_lossy(&bytes[..end + 2]).into_owned();
-    let (line, head) = text
-        .split_once("\r\n")
-        .context("an answer without a status")?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    let body = &bytes[end + 4..];
-    let is_chunked = fields(head, "transfer-encoding") == ["chunked"];
-    Ok(Answer {
-        status: status.with_context(|| format!("no status in {line:?}"))?,
-        head: head.to_owned(),
-        body: if is_chunked {
-            unchunked(body)?
+    // A connection that is reset has said what it had to say.
+    let ended = stream.take(BYTES_MAX).read_to_end(&mut bytes).await;
+    if bytes.is_empty() {
+        ended?;
+    }
+    parse(&bytes, head.starts_with("HEAD "))
+}
+
+/// The final answer in `bytes`; to a request for a head it has no body.
+fn parse(mut bytes: &[u8], is_to_head: bool) -> anyhow::Result<Answer> {
+    loop {
+        let end = bytes.windows(4).position(|end| end == b"\r\n\r\n");
+        let end = end.context("an answer without a head")?;
+        let text = String::from_utf8_lossy(&bytes[..end + 2]).into_owned();
+        let (line, head) = text
+            .split_once("\r\n")
+            .context("an answer without a status")?;
+        let status = line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status = status.with_context(|| format!("no status in {line:?}"))?;
+        bytes = &bytes[end + 4..];
+        // Interim answers; 101 is the last of its protocol.
+        if (100..200).contains(&status) && status != 101 {
+            continue;
+        }
+        let length = fields(head, "content-length");
+        let length = length.first().and_then(|length| length.parse().ok());
+        let (body, is_broken) = if fields(head, "transfer-encoding") == ["chunked"] {
+            unchunked(bytes)?
         } else {
-            body.to_vec()
-        },
-    })
+            let is_short = length.is_some_and(|length: usize| bytes.len() < length);
+            (bytes.to_vec(), is_short && !is_to_head)
+        };
+        return Ok(Answer {
+            status,
+            head: head.to_owned(),
+            body,
+            is_broken,
+        });
+    }
 }
 
 /// The values of a field of a head, in order.
@@ -124,19 +77,24 @@ pub(super) fn fields<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
     named.map(|(_, value)| value.trim()).collect()
 }
 
-fn unchunked(mut body: &[u8]) -> anyhow::Result<Vec<u8>> {
+/// What is in the chunks, and whether the last one is missing.
+fn unchunked(mut body: &[u8]) -> anyhow::Result<(Vec<u8>, bool)> {
     let mut whole = Vec::new();
     loop {
-        let end = body.windows(2).position(|end| end == b"\r\n");
-        let end = end.context("a chunk without a size")?;
+        let Some(end) = body.windows(2).position(|end| end == b"\r\n") else {
+            return Ok((whole, true));
+        };
         let size = std::str::from_utf8(&body[..end])?;
         let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)?;
         let rest = &body[end + 2..];
         if size == 0 {
-            return Ok(whole);
+            return Ok((whole, false));
         }
-        whole.extend_from_slice(rest.get(..size).context("a chunk that breaks off")?);
-        body = rest.get(size + 2..).context("a chunk that breaks off")?;
+        whole.extend_from_slice(rest.get(..size).unwrap_or(rest));
+        match rest.get(size + 2..) {
+            Some(next) => body = next,
+            None => return Ok((whole, true)),
+        }
     }
 }
 
@@ -145,14 +103,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_put_together() {
-        assert_eq!(
-            unchunked(b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n").unwrap(),
-            b"abc0123456789"
-        );
-        for broken in [&b""[..], b"3\r\nab", b"x\r\n", b"3\r\nabc"] {
-            assert!(unchunked(broken).is_err(), "{broken:?}");
+    fn chunks_are_put_together_as_far_as_they_have_come() {
+        for (body, expected, is_broken) in [
+            (
+                &b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n"[..],
+                &b"abc0123456789"[..],
+                false,
+            ),
+            (b"", b"", true),
+            (b"3\r\nab", b"ab", true),
+            (b"3\r\nabc\r\n", b"abc", true),
+        ] {
+            let found = unchunked(body).unwrap();
+            assert_eq!(found, (expected.to_vec(), is_broken), "{body:?}");
         }
+        assert!(unchunked(b"x\r\n").is_err());
+    }
+
+    #[test]
+    fn the_final_answer_is_found_behind_interim_ones() {
+        let bytes =
+            b"HTTP/1.1 103 X\r\na: b\r\n\r\nHTTP/1.1 404 X\r\ncontent-length: 4\r\n\r\nbody";
+        let answer = parse(bytes, false).unwrap();
+        assert_eq!((answer.status, &*answer.body), (404, &b"body"[..]));
+        assert!(!answer.is_broken);
+        assert!(parse(&bytes[..bytes.len() - 1], false).unwrap().is_broken);
+        assert!(!parse(&bytes[..bytes.len() - 4], true).unwrap().is_broken);
+        assert!(parse(b"HTTP/1.1 103 X\r\n\r\n", false).is_err());
+        assert!(parse(b"nonsense\r\n\r\n", false).is_err());
     }
 
     #[test]

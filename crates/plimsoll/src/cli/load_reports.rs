@@ -55,6 +55,21 @@ fn quota(text: &str) -> Result<f64, String> {
 }
 
 impl LoadReportArgs {
+    /// Each flag, its value, and whether that is the default.
+    pub(crate) fn shown(&self) -> [(&'static str, String, bool); 3] {
+        let form = self.load_reports.to_possible_value();
+        let form = form.map_or_else(String::new, |form| form.get_name().to_owned());
+        let group = self.cpu_cgroup.as_ref();
+        let directory = group.map_or_else(String::new, |group| group.display().to_string());
+        let quota = self.cpu_quota;
+        let processors = quota.map_or_else(String::new, |quota| quota.to_string());
+        [
+            ("--load-reports", form, self.load_reports == Form::Off),
+            ("--cpu-cgroup", directory, group.is_none()),
+            ("--cpu-quota", processors, quota.is_none()),
+        ]
+    }
+
     /// Checks what was typed as a whole. `None` is no reports.
     pub(crate) fn resolve(self) -> Result<Option<LoadReportSettings>, String> {
         let settings = LoadReportSettings {

@@ -280,6 +280,17 @@ impl Typed {
             in_environment: self.in_environment.contains(&field),
         }
     }
+
+    /// Where `flag`, which has a value in any case, got it from: empty is the default. `is_default` is whether the value
+    /// is the one that it has if nobody says anything.
+    pub(crate) fn source(&self, flag: &'static str, is_default: bool) -> String {
+        let flag = self.flag(flag, None);
+        if is_default && !flag.in_environment {
+            String::new()
+        } else {
+            flag.source()
+        }
+    }
 }
 
 impl Flag<'_> {

@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     pub(super) path: PathAndQuery,
     /// What `OTEL_EXPORTER_OTLP_HEADERS` says: mostly who is asking.
     pub(super) headers: HeaderMap,
+    /// The variable that named it; empty if none did.
+    pub(crate) source: &'static str,
 }
 
 impl Signal {
@@ -86,23 +88,22 @@ impl Endpoint {
         } else if let Some(url) = told(ALL) {
             (ALL, url, true)
         } else if let Some(url) = configured {
-            ("endpoint of the collector", url.to_owned(), false)
+            ("OBSERVABILITY_CONFIG", url.to_owned(), false)
         } else {
             ("", protocol.default_endpoint().to_owned(), false)
         };
-        let endpoint = Self::of_url(signal, protocol, url.trim(), is_base, headers);
+        let endpoint = Self::of_url(signal, protocol, url.trim(), is_base);
+        let endpoint = endpoint.map(|endpoint| Self {
+            headers,
+            source,
+            ..endpoint
+        });
         endpoint.ok_or_else(|| {
             format!("{source}: {url:?} is no endpoint; write a URL such as http://collector:4318")
         })
     }
 
-    fn of_url(
-        signal: Signal,
-        protocol: Protocol,
-        url: &str,
-        is_base: bool,
-        headers: HeaderMap,
-    ) -> Option<Self> {
+    fn of_url(signal: Signal, protocol: Protocol, url: &str, is_base: bool) -> Option<Self> {
         // As Knative has it: without a scheme it is https.
         let url = if url.contains("://") {
             url.to_owned()
@@ -141,7 +142,8 @@ impl Endpoint {
             authority,
             port,
             path,
-            headers,
+            headers: HeaderMap::new(),
+            source: "",
         })
     }
 

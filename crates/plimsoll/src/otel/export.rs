@@ -199,7 +199,7 @@ pub(super) async fn metrics(
             _ = last.wait_for(|is_last| *is_last) => true,
         };
         let now = calendar.at(clock.now());
-        let message = readings.with_sample(|sample| metrics_request(sample, since, now));
+        let message = readings.with_sample(None, |sample| metrics_request(sample, since, now));
         // Once: the counts grow on, so the next request has all that is in this one.
         match client.send(&message).await {
             Ok(partial) => accepted(&client, &mut health, partial),

@@ -1,4 +1,4 @@
-//! Which requests are traced, and what is kept of them until they are sent.
+//! What is kept of traced requests until they are sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,20 +11,10 @@ use tokio::sync::mpsc::Sender;
 
 use super::context::{self, Context, Passed};
 use super::ids::Ids;
+use super::sampling::Sampling;
 
 /// The longest path, host or agent that is told, in bytes; the rest is cut off.
 const TEXT_BYTES_MAX: usize = 256;
-
-/// Which traces are recorded.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Sampling {
-    /// All, whatever clients say.
-    Always,
-    /// None, whatever clients say.
-    Never,
-    /// As the client's span is; of those without one, this share.
-    Share(f64),
-}
 
 /// Decides about requests, and hands on those that have ended.
 #[derive(Debug)]
@@ -62,37 +52,6 @@ pub(crate) struct Begun {
 pub(super) struct Finished {
     pub(super) begun: Box<Begun>,
     pub(super) end: RequestEnd,
-}
-
-impl Sampling {
-    /// Knative's `samplingRate`: 1 and more is all, 0 and less is none.
-    pub(crate) fn of_rate(rate: f64) -> Self {
-        if rate >= 1.0 {
-            Self::Always
-        } else if rate > 0.0 {
-            Self::Share(rate)
-        } else {
-            Self::Never
-        }
-    }
-
-    fn takes(self, context: Option<&Context>, trace_id: [u8; 16]) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::Share(share) => match context.and_then(|context| context.is_sampled) {
-                Some(is_sampled) => is_sampled,
-                None => is_in_share(trace_id, share),
-            },
-        }
-    }
-}
-
-/// OpenTelemetry's rule, by which everybody with the same share takes the same traces.
-fn is_in_share(trace_id: [u8; 16], share: f64) -> bool {
-    let [.., a, b, c, d, e, f, g, h] = trace_id;
-    let bits = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
-    (bits as f64) < share * (1_u64 << 63) as f64
 }
 
 impl Tracer {
@@ -168,57 +127,4 @@ impl Tracer {
 fn told(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(TEXT_BYTES_MAX)]);
     text.into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_knatives() {
-        for (rate, expected) in [
-            (-1.0, Sampling::Never),
-            (0.0, Sampling::Never),
-            (0.1, Sampling::Share(0.1)),
-            (1.0, Sampling::Always),
-            (7.0, Sampling::Always),
-            (f64::NAN, Sampling::Never),
-        ] {
-            assert_eq!(Sampling::of_rate(rate), expected, "{rate}");
-        }
-    }
-
-    #[test]
-    fn the_clients_decision_counts_unless_all_or_none_are_wanted() {
-        let context = |is_sampled| {
-            Some(Context {
-                trace_id: [1; 16],
-                parent: [1; 8],
-                is_sampled,
-            })
-        };
-        // The last eight bytes decide: 0x01… is in the first hundredth, 0xff… is not.
-        let (low, high) = ([1; 16], [255; 16]);
-        for (sampling, context, trace_id, expected) in [
-            (Sampling::Always, context(Some(false)), high, true),
-            (Sampling::Never, context(Some(true)), low, false),
-            (Sampling::Share(0.5), context(Some(true)), high, true),
-            (Sampling::Share(0.5), context(Some(false)), low, false),
-            (Sampling::Share(0.5), context(None), low, true),
-            (Sampling::Share(0.5), None, low, true),
-            (Sampling::Share(0.5), None, high, false),
-        ] {
-            let taken = sampling.takes(context.as_ref(), trace_id);
-            assert_eq!(taken, expected, "{sampling:?} {context:?}");
-        }
-    }
-
-    #[test]
-    fn about_the_share_of_new_traces_is_taken() {
-        let ids = Ids::new();
-        let taken = (0..20_000)
-            .filter(|_| is_in_share(ids.trace(), 0.25))
-            .count();
-        assert!((4_500..5_500).contains(&taken), "{taken}");
-    }
 }

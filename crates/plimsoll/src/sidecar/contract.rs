@@ -7,10 +7,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use plimsoll_proxy::{HandshakeRules, TlsVersion};
+use plimsoll_proxy::HandshakeRules;
 use serde::Deserialize;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::handshakes::{self, MetricsTls};
 use super::observability::{Observability, RequestMetrics};
 use super::readiness::spec::{self, Probe};
 use super::variables::{Reader, Variables};
@@ -21,14 +22,6 @@ const MARKS: &[&str] = &["QUEUE_SERVING_PORT", "SERVING_POD", "SERVING_REVISION"
 
 /// The least port that user metrics may be served at: the container is not root.
 const UNPRIVILEGED_PORT_MIN: u16 = 1_024;
-
-/// Variables that ask for TLS on the port of user metrics.
-const USER_METRICS_TLS: &[&str] = &[
-    "METRICS_PROMETHEUS_TLS_CERT",
-    "METRICS_PROMETHEUS_TLS_KEY",
-    "METRICS_PROMETHEUS_TLS_CLIENT_AUTH",
-    "METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE",
-];
 
 /// What Knative's variables say; `None` is what they do not.
 #[derive(Debug, Clone)]
@@ -50,6 +43,7 @@ pub(crate) struct Contract {
     pub(crate) names: Names,
     pub(crate) log_level: Option<LevelFilter>,
     pub(crate) tls_rules: HandshakeRules,
+    pub(crate) metrics_tls: Option<MetricsTls>,
     pub(crate) observability: Observability,
     /// What is known and not supported: told, and no reason not to start.
     pub(crate) warnings: Vec<String>,
@@ -90,7 +84,6 @@ impl Contract {
         }
         let mut observability = Observability::read(reader, &mut warnings);
         user_metrics_address(reader, &mut observability);
-        user_metrics_tls(reader, &mut observability, &mut warnings);
         Self {
             is_knative: MARKS.iter().any(|name| variables.is_set(name)),
             app_port,
@@ -108,7 +101,8 @@ impl Contract {
                 .unwrap_or(false),
             names: Names::read(reader),
             log_level: log_level(reader, &mut warnings),
-            tls_rules: tls_rules(reader, &mut warnings),
+            tls_rules: handshakes::rules(handshakes::DATA, reader, &mut warnings),
+            metrics_tls: handshakes::user_metrics(reader, &mut warnings),
             observability,
             warnings,
         }
@@ -177,24 +171,6 @@ fn user_metrics_address(reader: &mut Reader<'_>, observability: &mut Observabili
     }
 }
 
-/// There is no TLS on the port for user metrics. Where it is asked for, serving them without it would be worse than
-/// not serving them.
-fn user_metrics_tls(
-    reader: &mut Reader<'_>,
-    observability: &mut Observability,
-    warnings: &mut Vec<String>,
-) {
-    let is_asked_for = |name: &&'static str| reader.text(name).is_some();
-    if let Some(name) = USER_METRICS_TLS.iter().copied().find(is_asked_for)
-        && let Some(RequestMetrics::Prometheus { .. }) = observability.request_metrics
-    {
-        observability.request_metrics = None;
-        warnings.push(format!(
-            "{name} is not supported: without TLS there are no user metrics"
-        ));
-    }
-}
-
 /// What cannot be understood is left out, as in Knative: how much is logged is no reason not to start.
 fn log_level(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Option<LevelFilter> {
     let config = reader.text("SERVING_LOGGING_CONFIG");
@@ -218,42 +194,6 @@ fn log_level(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> Option<Leve
             None
         }
     }
-}
-
-/// TLS 1.3 alone unless told otherwise.
-fn tls_rules(reader: &mut Reader<'_>, warnings: &mut Vec<String>) -> HandshakeRules {
-    let version = |text: &str| match text {
-        "1.2" => Ok(TlsVersion::V1_2),
-        "1.3" => Ok(TlsVersion::V1_3),
-        _ => Err("write 1.2 or 1.3".to_owned()),
-    };
-    let min = reader.read("QUEUE_PROXY_TLS_MIN_VERSION", version);
-    let max = reader.read("QUEUE_PROXY_TLS_MAX_VERSION", version);
-    let (min, max) = (
-        min.unwrap_or(TlsVersion::V1_3),
-        max.unwrap_or(TlsVersion::V1_3),
-    );
-    let mut rules = HandshakeRules::default();
-    if rules.versions(min, max).is_err() {
-        let accepted = "write 1.3, or QUEUE_PROXY_TLS_MIN_VERSION=1.2 beside it";
-        reader.add("QUEUE_PROXY_TLS_MAX_VERSION", "1.2", accepted);
-    }
-    fn names(text: &str) -> impl Iterator<Item = &str> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-    }
-    let suites = reader.read("QUEUE_PROXY_TLS_CIPHER_SUITES", |text| {
-        let left_out = rules.cipher_suites(names(text));
-        left_out.map_err(|error| error.to_string())
-    });
-    let groups = reader.read("QUEUE_PROXY_TLS_CURVE_PREFERENCES", |text| {
-        rules.groups(names(text)).map_err(|error| error.to_string())
-    });
-    for name in [suites, groups].into_iter().flatten().flatten() {
-        warnings.push(format!("TLS: {name} is not supported and left out"));
-    }
-    rules
 }
 
 #[cfg(test)]
@@ -415,19 +355,6 @@ mod tests {
         let listen = "127.0.0.1:9999".parse().unwrap();
         let expected = Some(RequestMetrics::Prometheus { listen });
         assert_eq!(read(&opened).0.observability.request_metrics, expected);
-    }
-
-    #[test]
-    fn user_metrics_that_must_have_tls_are_not_served_without() {
-        let variables = [
-            ("METRICS_PROMETHEUS_TLS_CERT", "/tls.crt"),
-            ("SERVING_REQUEST_METRICS_BACKEND", "prometheus"),
-        ];
-        let (contract, problems) = read(&variables);
-        assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(contract.observability.request_metrics, None);
-        assert!(contract.warnings[0].contains("METRICS_PROMETHEUS_TLS_CERT"));
-        assert_eq!(read(&variables[..1]).0.warnings, Vec::<String>::new());
     }
 
     #[test]

@@ -17,7 +17,7 @@ const TEXT_BYTES_MAX: usize = 256 * 1024;
 pub(crate) const USER_METRICS_PORT: u16 = 9091;
 
 /// The variable.
-const CONFIG: &str = "OBSERVABILITY_CONFIG";
+pub(super) const CONFIG: &str = "OBSERVABILITY_CONFIG";
 
 /// What is observed and where it goes.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use plimsoll_proxy::{Running, Sidecar};
+use plimsoll_proxy::{Running, ServerTls, Sidecar};
 use plimsoll_wire::user::Revision;
 use tokio::net::TcpListener;
 
@@ -71,7 +71,12 @@ impl Watching {
     }
 
     /// Begins to show what is seen: at `port`, and to collectors.
-    pub(super) fn show(&mut self, running: &Running, port: Option<TcpListener>) {
+    pub(super) fn show(
+        &mut self,
+        running: &Running,
+        port: Option<TcpListener>,
+        tls: Option<Arc<ServerTls>>,
+    ) {
         let Some(metrics) = &self.sinks.metrics else {
             return;
         };
@@ -82,7 +87,7 @@ impl Watching {
             app: self.app,
         };
         if let Some(port) = port {
-            tokio::spawn(user_metrics::serve(port, readings.clone()));
+            tokio::spawn(user_metrics::serve(port, tls, readings.clone()));
         }
         self.collectors.push(readings, running.clock());
     }
@@ -141,14 +146,17 @@ mod collectors {
     use plimsoll_proxy::{MonotonicClock, Sidecar};
     use plimsoll_wire::user::Revision;
 
+    use crate::cli::values;
     use crate::otel::{
-        Calendar, Endpoint, Exports, INTERVAL_DEFAULT, Protocol, Sampling, Signal, TraceSink,
+        Calendar, Endpoint, Exports, INTERVAL_DEFAULT, Protocol, SAMPLER, SAMPLER_ARG, Sampling,
+        Signal, TraceSink,
     };
     use crate::request_log::Lines;
     use crate::sidecar::observability::{
-        Observability, Otlp, OtlpProtocol, RequestMetrics, TraceExporter,
+        Observability, Otlp, OtlpProtocol, RequestMetrics, TraceExporter, Tracing,
     };
     use crate::sidecar::settings::SidecarSettings;
+    use crate::sidecar::show::Shown;
     use crate::telemetry::Sinks;
     use crate::user_metrics::UserReadings;
 
@@ -164,9 +172,10 @@ mod collectors {
     }
 
     #[derive(Debug)]
-    enum Traces {
-        Collector(Endpoint),
-        Stdout,
+    struct Traces {
+        /// `None` is standard output.
+        to: Option<Endpoint>,
+        sampling: Sampling,
     }
 
     impl Collectors {
@@ -194,12 +203,15 @@ mod collectors {
                 }
                 _ => None,
             };
-            let traces = match wanted.tracing.as_ref().map(|tracing| &tracing.exporter) {
+            let traces = match &wanted.tracing {
                 None => None,
-                Some(TraceExporter::Stdout) => Some(Traces::Stdout),
-                Some(TraceExporter::Otlp(to)) => {
-                    Some(Traces::Collector(endpoint(Signal::Traces, to)?))
-                }
+                Some(Tracing { exporter, sampling }) => Some(Traces {
+                    to: match exporter {
+                        TraceExporter::Stdout => None,
+                        TraceExporter::Otlp(to) => Some(endpoint(Signal::Traces, to)?),
+                    },
+                    sampling: Sampling::resolve(*sampling, variable)?,
+                }),
             };
             Ok(Self {
                 metrics,
@@ -208,9 +220,30 @@ mod collectors {
             })
         }
 
+        /// Where everything goes, for `--check`.
+        pub(in crate::sidecar) fn show(&self, shown: &mut Shown) {
+            if let Some((to, interval)) = &self.metrics {
+                shown.add("metrics-to", to.to_string(), to.source);
+                shown.add("metrics-interval", values::written(*interval), "");
+            }
+            if let Some(Traces { to, sampling }) = &self.traces {
+                if let Some(to) = to {
+                    shown.add("traces-to", to.to_string(), to.source);
+                }
+                let told = [SAMPLER, SAMPLER_ARG];
+                let is_told =
+                    |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+                let source = told
+                    .into_iter()
+                    .find(is_told)
+                    .unwrap_or("OBSERVABILITY_CONFIG");
+                shown.add("sampling", sampling.to_string(), source);
+            }
+        }
+
         /// Whether traces go to standard output.
         pub(super) fn want_lines(&self) -> bool {
-            matches!(self.traces, Some(Traces::Stdout))
+            (self.traces.as_ref()).is_some_and(|traces| traces.to.is_none())
         }
 
         /// Begins to send traces, if asked to.
@@ -222,13 +255,14 @@ mod collectors {
             lines: Option<Arc<Lines>>,
             sinks: &mut Sinks,
         ) {
-            let sink = match (self.traces.take(), lines) {
-                (Some(Traces::Collector(endpoint)), _) => TraceSink::Collector(endpoint),
-                (Some(Traces::Stdout), Some(lines)) => TraceSink::Stdout(lines),
-                _ => return,
+            let Some(Traces { to, sampling }) = self.traces.take() else {
+                return;
             };
-            let rate = settings.observability.tracing.as_ref();
-            let sampling = Sampling::of_rate(rate.map_or(0.0, |tracing| tracing.sampling));
+            let sink = match (to, lines) {
+                (Some(endpoint), _) => TraceSink::Collector(endpoint),
+                (None, Some(lines)) => TraceSink::Stdout(lines),
+                (None, None) => return,
+            };
             let has_queue = settings.proxy.concurrency > 0;
             let calendar = Calendar::of(sidecar.clock());
             let tracer = (self.exports).traces(sink, sampling, has_queue, calendar, revision);
@@ -292,6 +326,7 @@ mod without {
     use crate::request_log::Lines;
     use crate::sidecar::observability::{Observability, RequestMetrics};
     use crate::sidecar::settings::SidecarSettings;
+    use crate::sidecar::show::Shown;
     use crate::telemetry::Sinks;
     use crate::user_metrics::UserReadings;
 
@@ -308,6 +343,8 @@ mod without {
             }
             Ok(Self)
         }
+
+        pub(in crate::sidecar) fn show(&self, _: &mut Shown) {}
 
         pub(super) fn want_lines(&self) -> bool {
             false

@@ -18,6 +18,7 @@ use plimsoll_wire::Identity;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::contract::{Contract, Names};
+use super::handshakes::MetricsTls;
 use super::layers::Layers;
 use super::observability::{Observability, RequestMetrics};
 use super::readiness::spec::Probe;
@@ -68,6 +69,8 @@ pub(crate) struct SidecarSettings {
     pub(crate) drain_listen: Option<SocketAddr>,
     /// Where metrics for users are served.
     pub(crate) user_metrics_listen: Option<SocketAddr>,
+    /// With this, if not plainly.
+    pub(crate) user_metrics_tls: Option<Secured>,
     /// Where the process tells of itself.
     pub(crate) profiling_listen: Option<SocketAddr>,
     /// The files behind the certificate of `proxy.tls_port`.
@@ -83,6 +86,13 @@ pub(crate) struct SidecarSettings {
     pub(crate) warnings: Vec<String>,
     /// All of this as `--check` shows it.
     pub(crate) shown: Shown,
+}
+
+/// TLS of a port beside the data ports.
+#[derive(Debug, Clone)]
+pub(crate) struct Secured {
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) certificate: Certificate,
 }
 
 /// A certificate that is renewed on disk.
@@ -123,6 +133,10 @@ pub(crate) fn resolve(
 impl Layers<'_> {
     fn settings(&mut self, mut contract: Contract) -> Option<SidecarSettings> {
         let args = &self.typed.args;
+        let is_default = args.knative == KnativeWhen::Auto;
+        let source = self.typed.source("--knative", is_default);
+        let is_knative = if self.is_knative { "on" } else { "off" };
+        self.shown.add("knative", is_knative, &source);
         let proxy = self.proxy(&mut contract);
         let metrics = self.flag("--metrics-listen", &args.metrics_listen);
         let metrics_listen = self.listener(metrics, ("", None), METRICS_PORT);
@@ -134,6 +148,9 @@ impl Layers<'_> {
         let default = self.is_knative.then(|| self.everywhere(DRAIN_PORT));
         let drain_listen = self.optional_listener(drain, ("", None), default);
         let user_metrics_listen = self.user_metrics(&contract.observability);
+        let secured = contract.metrics_tls.take();
+        let secured = secured.filter(|_| user_metrics_listen.is_some());
+        let user_metrics_tls = self.secured(secured);
         let profiling_listen = self.profiling(&contract);
         let identity = self.identity(&contract.names);
         let (tls_port, certificate) = self.tls(&mut contract).unzip();
@@ -146,10 +163,17 @@ impl Layers<'_> {
         let log_level = contract.log_level.unwrap_or(LevelFilter::INFO);
         self.shown
             .probes(&contract.readiness, contract.detect_http2);
-        self.shown.observability(&contract.observability);
-        self.shown
-            .add("log-format", format!("{log_format:?}").to_lowercase(), "");
-        self.shown.add("log-level", log_level.to_string(), "");
+        let reader = &self.reader;
+        let said_by = |names: &[&'static str]| {
+            let mut names = names.iter().copied();
+            names.find(|name| reader.has(name)).unwrap_or_default()
+        };
+        let level = said_by(&["SERVING_LOGGING_LEVEL", "SERVING_LOGGING_CONFIG"]);
+        (self.shown).observability(&contract.observability, said_by);
+        let source = self.typed.source("--log-format", args.log_format.is_none());
+        let format = format!("{log_format:?}").to_lowercase();
+        self.shown.add("log-format", format, &source);
+        self.shown.add("log-level", log_level.to_string(), level);
         self.shown.warnings(&contract.warnings);
         Some(SidecarSettings {
             proxy: SidecarConfig { tls_port, ..proxy? },
@@ -161,6 +185,7 @@ impl Layers<'_> {
             log_level,
             drain_listen,
             user_metrics_listen,
+            user_metrics_tls,
             profiling_listen,
             certificate,
             readiness: contract.readiness,
@@ -195,7 +220,7 @@ impl Layers<'_> {
             tls: None,
             tls_port: None,
             app_tls: None,
-            options: self.options(),
+            options: self.options(concurrency, &mut contract.warnings),
         };
         // Built once to check, once to run: the check must come before anything is opened.
         match config.breaker() {
@@ -217,22 +242,34 @@ impl Layers<'_> {
         app.map(|_| config)
     }
 
-    fn options(&mut self) -> SidecarOptions {
+    /// What is off unless it is asked for.
+    fn options(&mut self, concurrency: usize, warnings: &mut Vec<String>) -> SidecarOptions {
         let args = &self.typed.args;
-        for (name, value) in [
-            ("hold-cancelled", args.hold_cancelled),
-            ("queue-untimed", args.queue_untimed),
+        for (flag, value) in [
+            ("--hold-cancelled", args.hold_cancelled),
+            ("--queue-untimed", args.queue_untimed),
         ] {
-            self.shown.add(name, value.to_string(), "");
+            let source = self.typed.source(flag, !value);
+            let name = flag.trim_start_matches('-');
+            self.shown.add(name, value.to_string(), &source);
+            if value && concurrency == 0 {
+                warnings.push(format!(
+                    "{source} changes nothing: without a concurrency limit there are neither slots nor a queue"
+                ));
+            }
         }
         let uncounted = Uncounted {
             paths: args.uncounted_path.clone(),
             user_agents: args.uncounted_agent.clone(),
         };
-        self.shown
-            .add("uncounted-path", uncounted.paths.join(","), "");
-        self.shown
-            .add("uncounted-agent", uncounted.user_agents.join(","), "");
+        for (flag, values) in [
+            ("--uncounted-path", &uncounted.paths),
+            ("--uncounted-agent", &uncounted.user_agents),
+        ] {
+            let source = self.typed.source(flag, values.is_empty());
+            let name = flag.trim_start_matches('-');
+            self.shown.add(name, values.join(","), &source);
+        }
         for path in &uncounted.paths {
             if !path.starts_with('/') {
                 let message = "a path begins with /";
@@ -333,6 +370,11 @@ impl Layers<'_> {
         self.optional_listener(flag, ("OBSERVABILITY_CONFIG", wanted), None)
     }
 
+    fn secured(&mut self, wanted: Option<MetricsTls>) -> Option<Secured> {
+        let read = wanted?.read().map_err(|problem| self.reader.keep(problem));
+        read.ok()
+    }
+
     fn profiling(&mut self, contract: &Contract) -> Option<SocketAddr> {
         let flag = self.flag("--profiling-listen", &self.typed.args.profiling_listen);
         let port = contract.profiling_port.unwrap_or(PROFILING_PORT);
@@ -421,7 +463,13 @@ impl Layers<'_> {
     }
 
     fn load_reports(&mut self) -> Option<LoadReportSettings> {
-        match self.typed.args.load_reports.clone().resolve() {
+        let wanted = self.typed.args.load_reports.clone();
+        for (flag, value, is_default) in wanted.shown() {
+            let source = self.typed.source(flag, is_default);
+            let name = flag.trim_start_matches('-');
+            self.shown.add(name, value, &source);
+        }
+        match wanted.resolve() {
             Ok(settings) => settings,
             Err(message) => {
                 self.reader.keep(Problem::plain(message));

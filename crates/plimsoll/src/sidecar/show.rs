@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::observability::{Observability, Otlp, OtlpProtocol, RequestMetrics, TraceExporter};
+use super::observability::{
+    CONFIG, Observability, Otlp, OtlpProtocol, RequestMetrics, TraceExporter,
+};
 use super::readiness::spec::{Action, Pace, Probe};
 use crate::cli::values;
 
@@ -47,25 +49,29 @@ impl Shown {
         }
     }
 
-    pub(super) fn observability(&mut self, observability: &Observability) {
-        let metrics = match &observability.request_metrics {
-            Some(RequestMetrics::Otlp { to, interval }) => {
-                let interval =
-                    interval.map(|interval| format!(" every {}", values::written(interval)));
-                format!("{to}{}", interval.unwrap_or_default())
-            }
-            Some(RequestMetrics::Prometheus { .. }) => "prometheus".to_owned(),
-            None => "off".to_owned(),
+    /// `said_by` tells the variable among these that was set.
+    pub(super) fn observability(
+        &mut self,
+        observability: &Observability,
+        said_by: impl Fn(&[&'static str]) -> &'static str,
+    ) {
+        let carried = |to: &Otlp| match to.protocol {
+            OtlpProtocol::Grpc => "OTLP by gRPC",
+            OtlpProtocol::HttpProtobuf => "OTLP by HTTP",
         };
-        self.add("request-metrics", metrics, "");
-        let tracing = observability.tracing.as_ref().map(|tracing| {
-            let exporter = match &tracing.exporter {
-                TraceExporter::Otlp(to) => to.to_string(),
-                TraceExporter::Stdout => "stdout".to_owned(),
-            };
-            format!("{exporter}, sampling {}", tracing.sampling)
+        let metrics = match &observability.request_metrics {
+            Some(RequestMetrics::Otlp { to, .. }) => carried(to),
+            Some(RequestMetrics::Prometheus { .. }) => "prometheus",
+            None => "off",
+        };
+        let source = said_by(&[CONFIG, "SERVING_REQUEST_METRICS_BACKEND"]);
+        self.add("request-metrics", metrics, source);
+        let tracing = observability.tracing.as_ref();
+        let tracing = tracing.map(|tracing| match &tracing.exporter {
+            TraceExporter::Otlp(to) => carried(to),
+            TraceExporter::Stdout => "stdout",
         });
-        self.add("tracing", tracing.unwrap_or_else(|| "off".to_owned()), "");
+        self.add("tracing", tracing.unwrap_or("off"), said_by(&[CONFIG]));
         let log = observability.request_log.as_ref().map(|log| {
             let template = if log.template.is_some() {
                 "own template"
@@ -75,7 +81,12 @@ impl Shown {
             let probes = if log.probes { ", probes too" } else { "" };
             format!("{template}{probes}")
         });
-        self.add("request-log", log.unwrap_or_else(|| "off".to_owned()), "");
+        let source = said_by(&[CONFIG, "SERVING_ENABLE_REQUEST_LOG"]);
+        self.add(
+            "request-log",
+            log.unwrap_or_else(|| "off".to_owned()),
+            source,
+        );
     }
 
     pub(super) fn warnings(&mut self, warnings: &[String]) {
@@ -101,16 +112,6 @@ impl fmt::Display for Shown {
             writeln!(f, "# warning: {warning}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Otlp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.protocol {
-            OtlpProtocol::Grpc => "OTLP by gRPC to ",
-            OtlpProtocol::HttpProtobuf => "OTLP by HTTP to ",
-        })?;
-        f.write_str(self.endpoint.as_deref().unwrap_or("the default collector"))
     }
 }
 

@@ -37,6 +37,10 @@ pub(crate) enum Found {
 }
 
 impl CertificateFiles {
+    pub(crate) fn new(certificate: PathBuf, key: PathBuf) -> Self {
+        Self { certificate, key }
+    }
+
     /// Looks for both files in `directory`.
     ///
     /// # Errors

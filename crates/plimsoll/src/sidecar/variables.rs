@@ -179,6 +179,12 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
+    /// Whether a variable is set and not empty, and no flag has the better of it.
+    pub(crate) fn has(&self, name: &'static str) -> bool {
+        let value = self.variables.0.get(name);
+        value.is_some_and(|value| !value.is_empty()) && !self.overridden.contains(&name)
+    }
+
     /// Whether something was wrong with this one.
     pub(crate) fn is_wrong(&self, name: &str) -> bool {
         self.problems.iter().any(|problem| problem.name == name)

@@ -416,6 +416,45 @@ async fn check_shows_what_it_comes_to_and_where_each_came_from() {
 }
 
 #[tokio::test]
+async fn check_names_the_source_of_switches_and_lists_too() {
+    let config = r#"{"requestMetrics":{"protocol":"grpc","endpoint":"http://c:4317"},"tracing":{"protocol":"grpc"}}"#;
+    let variables = [
+        ("OBSERVABILITY_CONFIG", config),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.1"),
+        ("PLIMSOLL_HOLD_CANCELLED", "true"),
+        ("PLIMSOLL_UNCOUNTED_PATH", "/a,/b"),
+        ("PLIMSOLL_LOG_FORMAT", "text"),
+        ("SERVING_LOGGING_LEVEL", "warn"),
+    ];
+    let mut command = in_pod(8080, &variables);
+    let flags = ["--queue-untimed", "--load-reports", "orca", "--check"];
+    let output = command.args(flags).output().await.unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    for line in [
+        "knative = \"on\"",
+        "hold-cancelled = \"true\"  # PLIMSOLL_HOLD_CANCELLED",
+        "queue-untimed = \"true\"  # --queue-untimed",
+        "uncounted-path = \"/a,/b\"  # PLIMSOLL_UNCOUNTED_PATH",
+        "uncounted-agent = \"\"",
+        "load-reports = \"orca\"  # --load-reports",
+        "log-format = \"text\"  # PLIMSOLL_LOG_FORMAT",
+        "log-level = \"warn\"  # SERVING_LOGGING_LEVEL",
+        "request-metrics = \"OTLP by gRPC\"  # OBSERVABILITY_CONFIG",
+        "metrics-to = \"http://c:4317/opentelemetry.proto.collector.metrics.v1.MetricsService/Export\"  # OBSERVABILITY_CONFIG",
+        "traces-to = \"http://t:1/opentelemetry.proto.collector.trace.v1.TraceService/Export\"  # OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "sampling = \"0.1 of those that begin here, others as their clients say\"  # OTEL_TRACES_SAMPLER",
+        // There is no limit in this pod.
+        "# warning: PLIMSOLL_HOLD_CANCELLED changes nothing: without a concurrency limit there are neither slots nor a queue",
+        "# warning: --queue-untimed changes nothing: without a concurrency limit there are neither slots nor a queue",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}:\n{shown}");
+    }
+}
+
+#[tokio::test]
 async fn the_environment_sets_what_no_flag_does_and_the_flag_wins() {
     let app = app::lab();
     let app_addr = app.addr().to_string();

@@ -197,3 +197,85 @@ async fn a_certificate_is_renewed_under_load_with_no_failed_handshake() {
     let handshakes = served.load(Ordering::Relaxed);
     println!("{handshakes} handshakes over 3 renewals and a bad one, none failed");
 }
+
+/// The port of user metrics with TLS, and with clients that must say who they are.
+#[tokio::test]
+async fn user_metrics_are_served_with_tls_if_it_is_asked_for() {
+    if !program::is_here("curl") {
+        return;
+    }
+    let app = app::lab();
+    let mut secret = Secret::new();
+    secret.renew();
+    let path = |name: &str| secret.folder.path(name).to_str().unwrap().to_owned();
+    let (certificate, key, authority) = (path("tls.crt"), path("tls.key"), path("ca.crt"));
+    let variables = [
+        (
+            "OBSERVABILITY_CONFIG",
+            r#"{"requestMetrics":{"protocol":"prometheus"}}"#,
+        ),
+        ("METRICS_PROMETHEUS_TLS_CERT", &*certificate),
+        ("METRICS_PROMETHEUS_TLS_KEY", &*key),
+        ("METRICS_PROMETHEUS_TLS_CLIENT_AUTH", "require"),
+        ("METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE", &*authority),
+    ];
+    let moved = ["--user-metrics-listen", "127.0.0.1:0"];
+    let sidecar = Sidecar::start_in_pod(app.addr().port(), &variables, &moved).await;
+    let port = sidecar.port("user_metrics").port();
+    let resolve = format!("{NAME}:{port}:127.0.0.1");
+    let url = format!("https://{NAME}:{port}/metrics");
+    let common = ["-sS", "--cacert", &authority, "--resolve", &resolve, &url];
+    // Two at a time: one that never shakes hands holds up nobody.
+    let _silent = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .unwrap();
+    let known = ["--cert", &certificate, "--key", &key];
+    let said = program::run("curl", &[&common[..], &known].concat()).await;
+    assert!(said.success, "{said:?}");
+    for family in [
+        "kn_serving_invocation_duration_seconds_count",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(
+            said.text().lines().any(|line| line.starts_with(family)),
+            "{family}"
+        );
+    }
+    let unknown = program::run("curl", &common).await;
+    assert!(!unknown.success, "without a certificate: {unknown:?}");
+    let plain = format!("http://127.0.0.1:{port}/metrics");
+    let plain = program::run("curl", &["-sS", &plain]).await;
+    assert!(!plain.success, "without TLS: {plain:?}");
+    // It is renewed as the other one is.
+    secret.renew();
+    let replaced =
+        |line: &serde_json::Value| line["message"] == "the certificate has been replaced";
+    sidecar.logged("replaced", replaced).await;
+    let said = program::run("curl", &[&common[..], &known].concat()).await;
+    assert!(said.success, "{said:?}");
+}
+
+#[tokio::test]
+async fn tls_of_user_metrics_that_cannot_be_used_ends_the_start_with_64() {
+    let variables = [
+        (
+            "OBSERVABILITY_CONFIG",
+            r#"{"requestMetrics":{"protocol":"prometheus"}}"#,
+        ),
+        ("METRICS_PROMETHEUS_TLS_CERT", "/no/such.crt"),
+        ("METRICS_PROMETHEUS_TLS_KEY", "/no/such.key"),
+    ];
+    for (config, expected) in [(variables[0].1, Some(64)), ("{}", Some(0))] {
+        let variables = [("OBSERVABILITY_CONFIG", config), variables[1], variables[2]];
+        let mut command = in_pod(8080, &variables);
+        let output = command.arg("--check").output().await.unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        // Where the port is not to be opened, nobody looks.
+        assert_eq!(output.status.code(), expected, "{told}");
+        assert_eq!(
+            told.contains("METRICS_PROMETHEUS_TLS_CERT"),
+            expected == Some(64),
+            "{told}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Metrics and traces at collectors, which read them with the decoders that real ones are built from.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -17,19 +18,22 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::metrics::v1::metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use plimsoll_proxy::{Identity, ServerTls};
 use prost::Message as _;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::harness::app::{self, App};
+use crate::harness::gateway::Folder;
 use crate::harness::http1::{self, Client};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::soon;
+use crate::memory::peak_kib;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -112,8 +116,32 @@ fn collector(listener: TcpListener, protocol: &str) -> UnboundedReceiver<Got> {
     got
 }
 
-async fn start(app: SocketAddr, protocol: &str, to: SocketAddr, more: &[(&str, &str)]) -> Sidecar {
-    let endpoint = format!("http://{to}");
+/// The same with TLS, which goes on to `collector` without. Gives the certificate to trust too.
+async fn secured(collector: SocketAddr) -> (SocketAddr, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = Folder::new();
+    folder.write("tls.crt", &made.cert.pem());
+    folder.write("tls.key", &made.signing_key.serialize_pem());
+    let identity = Identity::from_pem_files(&folder.path("tls.crt"), &folder.path("tls.key"));
+    let tls = Arc::new(ServerTls::new(&identity.unwrap()).unwrap());
+    let listener = app::free_listener().await;
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let tls = Arc::clone(&tls);
+            tokio::spawn(async move {
+                let mut client = tls.accept(stream).await.unwrap();
+                let mut behind = TcpStream::connect(collector).await.unwrap();
+                // Either side may have had enough.
+                drop(tokio::io::copy_bidirectional(&mut client, &mut behind).await);
+            });
+        }
+    });
+    (address, made.cert.pem())
+}
+
+async fn start(app: SocketAddr, protocol: &str, endpoint: &str, more: &[(&str, &str)]) -> Sidecar {
     let config = json!({
         "tracing": {"protocol": protocol, "endpoint": endpoint, "samplingRate": 0.5},
         "requestMetrics": {"protocol": protocol, "endpoint": endpoint},
@@ -171,12 +199,26 @@ async fn telling() -> App {
     .await
 }
 
-async fn reaches_a_collector(protocol: &str) {
+async fn reaches_a_collector(protocol: &str, with_tls: bool) {
     let listener = app::free_listener().await;
     let to = listener.local_addr().unwrap();
     let mut got = collector(listener, protocol);
     let app = telling().await;
-    let mut sidecar = start(app.addr, protocol, to, &[("CONTAINER_CONCURRENCY", "3")]).await;
+    let folder = Folder::new();
+    let authority = folder.path("ca.crt");
+    let mut variables = vec![("CONTAINER_CONCURRENCY", "3")];
+    let endpoint = if with_tls {
+        let (to, certificate) = secured(to).await;
+        folder.write("ca.crt", &certificate);
+        variables.push((
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            authority.to_str().unwrap(),
+        ));
+        format!("https://localhost:{}", to.port())
+    } else {
+        format!("http://{to}")
+    };
+    let mut sidecar = start(app.addr, protocol, &endpoint, &variables).await;
     let request =
         format!("GET /a HTTP/1.1\r\nhost: hello\r\ntraceparent: 00-{TRACE}-{SPAN}-01\r\n\r\n");
     let mut client = Client::connect(sidecar.data).await;
@@ -218,7 +260,10 @@ async fn reaches_a_collector(protocol: &str) {
         unsampled.contains(&format!("b3: {}-", "a".repeat(32))),
         "{unsampled}"
     );
+    has_counted_two(&metrics);
+}
 
+fn has_counted_two(metrics: &ExportMetricsServiceRequest) {
     let scopes = &metrics.resource_metrics[0].scope_metrics;
     let of_name = |name: &str| {
         let mut all = scopes.iter().flat_map(|scope| &scope.metrics);
@@ -238,12 +283,91 @@ async fn reaches_a_collector(protocol: &str) {
 
 #[tokio::test]
 async fn metrics_and_traces_reach_a_collector_over_http() {
-    reaches_a_collector("http/protobuf").await;
+    reaches_a_collector("http/protobuf", false).await;
 }
 
 #[tokio::test]
 async fn metrics_and_traces_reach_a_collector_over_grpc() {
-    reaches_a_collector("grpc").await;
+    reaches_a_collector("grpc", false).await;
+}
+
+#[tokio::test]
+async fn metrics_and_traces_reach_a_collector_with_tls() {
+    for protocol in ["http/protobuf", "grpc"] {
+        reaches_a_collector(protocol, true).await;
+    }
+}
+
+/// It accepts connections and never says a word: whatever is traced waits, as long as there is room.
+#[tokio::test]
+async fn a_collector_that_hangs_costs_no_request_and_bounded_memory() {
+    const REQUESTS: usize = 2_000;
+    let silent = app::free_listener().await;
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let app = App::answering(app::OK).await;
+    let always = [("OTEL_TRACES_SAMPLER", "always_on")];
+    let sidecar = start(app.addr, "http/protobuf", &endpoint, &always).await;
+    let mut client = Client::connect(sidecar.data).await;
+    let mut peaks = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..REQUESTS {
+            assert_eq!(client.get("/").await.status, 200);
+        }
+        peaks.push(peak_kib(sidecar.pid()));
+    }
+    // After the first round all places are taken: what comes later is dropped, and takes no room.
+    let grown = peaks[2] - peaks[0];
+    assert!(grown < 512, "{peaks:?} KiB");
+}
+
+#[tokio::test]
+async fn opentelemetrys_sampler_has_the_better_of_knatives_rate() {
+    let listener = app::free_listener().await;
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut got = collector(listener, "http/protobuf");
+    let app = telling().await;
+    // The rate is a half; nothing that begins here is recorded, and what clients record is.
+    let variables = [("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
+    let mut sidecar = start(app.addr, "http/protobuf", &endpoint, &variables).await;
+    let mut client = Client::connect(sidecar.data).await;
+    for _ in 0..20 {
+        assert!(client.get("/").await.text().contains("-00\n"));
+    }
+    let request =
+        format!("GET /a HTTP/1.1\r\nhost: hello\r\ntraceparent: 00-{TRACE}-{SPAN}-01\r\n\r\n");
+    client.send(request).await;
+    assert!(client.answer().await.text().contains("-01\n"));
+    drop(client);
+    sidecar.signal(Signal::TERM);
+    let (spans, _) = all(&mut got, 3).await;
+    assert!(sidecar.ended().await.success());
+    assert!(
+        spans.iter().all(|span| hex(&span.trace_id) == TRACE),
+        "{spans:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_sampler_that_is_none_is_told_before_anything_is_opened() {
+    let variables = [
+        (
+            "OBSERVABILITY_CONFIG",
+            r#"{"tracing":{"protocol":"grpc","samplingRate":1}}"#,
+        ),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ];
+    // With --check as without: it is there to tell before.
+    for flags in [&[][..], &["--check"]] {
+        let mut command = crate::harness::sidecar::in_pod(1, &variables);
+        let output = soon("its end", command.args(flags).output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            words.contains("invalid value 'sometimes' for 'OTEL_TRACES_SAMPLER'")
+                && words.contains("parentbased_traceidratio"),
+            "{words}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -251,7 +375,8 @@ async fn a_collector_that_is_down_costs_no_request_and_is_told_once() {
     let nowhere = app::nowhere().await;
     let app = App::answering(app::OK).await;
     let always = [("OTEL_METRIC_EXPORT_INTERVAL", "10")];
-    let mut sidecar = start(app.addr, "http/protobuf", nowhere, &always).await;
+    let endpoint = format!("http://{nowhere}");
+    let mut sidecar = start(app.addr, "http/protobuf", &endpoint, &always).await;
     let is_told = |line: &Value| {
         line["message"]
             .as_str()

@@ -126,7 +126,8 @@ fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     })
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The authorities in a PEM file.
+pub(super) fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for (index, certificate) in pem::certificates(path)?.into_iter().enumerate() {
         roots

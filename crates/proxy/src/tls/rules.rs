@@ -1,10 +1,16 @@
-//! What a handshake with a client may agree on: versions, cipher suites, groups.
+//! What a handshake with a client may agree on: versions, cipher suites, groups, and who the client is.
+
+use std::path::Path;
+use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion};
 
-use crate::tls::TlsError;
+use crate::tls::client::roots_of;
+use crate::tls::{TlsError, provider};
 
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +22,7 @@ pub enum TlsVersion {
 }
 
 /// What a handshake with a client may agree on. The default is all that is safe: TLS 1.2 and 1.3, every cipher suite
-/// and group of the TLS library.
+/// and group of the TLS library, HTTP/2 and HTTP/1. Clients need no certificate.
 ///
 /// ```
 /// use plimsoll_proxy::{HandshakeRules, TlsVersion};
@@ -34,6 +40,10 @@ pub struct HandshakeRules {
     pub(super) versions: &'static [&'static SupportedProtocolVersion],
     suites: Vec<SupportedCipherSuite>,
     groups: Vec<&'static dyn SupportedKxGroup>,
+    /// Who judges the certificates of clients; `None` asks for none.
+    pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Whether HTTP/2 is offered.
+    pub(super) offers_http2: bool,
 }
 
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -107,6 +117,8 @@ impl Default for HandshakeRules {
             versions: BOTH,
             suites: all.cipher_suites,
             groups: all.kx_groups,
+            clients: None,
+            offers_http2: true,
         }
     }
 }
@@ -164,6 +176,35 @@ impl HandshakeRules {
             self.groups.sort_by_key(place);
         }
         Ok(left_out)
+    }
+
+    /// Asks clients for a certificate that an authority in the PEM file `authorities` has signed. One of somebody else's
+    /// is refused in any case, a client without any only if it `is_required`. Reads a file, so it may block.
+    ///
+    /// # Errors
+    /// No usable certificate in the file.
+    pub fn verify_clients(
+        &mut self,
+        authorities: &Path,
+        is_required: bool,
+    ) -> Result<(), TlsError> {
+        let roots = Arc::new(roots_of(authorities)?);
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+        let builder = if is_required {
+            builder
+        } else {
+            builder.allow_unauthenticated()
+        };
+        let verifier = builder.build().map_err(|cause| TlsError::Setup {
+            cause: cause.to_string(),
+        })?;
+        self.clients = Some(verifier);
+        Ok(())
+    }
+
+    /// Offers HTTP/1 alone, for a port where nobody speaks HTTP/2.
+    pub fn without_http2(&mut self) {
+        self.offers_http2 = false;
     }
 
     pub(super) fn provider(&self) -> CryptoProvider {

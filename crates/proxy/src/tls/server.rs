@@ -1,5 +1,6 @@
 //! TLS towards clients.
 
+use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -7,6 +8,9 @@ use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::tls::{ALPN_HTTP1, ALPN_HTTP1_0, ALPN_HTTP2, HandshakeRules, Identity, TlsError};
 
@@ -32,6 +36,9 @@ pub struct ServerTls {
     current: Arc<Current>,
 }
 
+/// A connection that [`ServerTls::accept`] has encrypted.
+pub type AcceptedTls = TlsStream<TcpStream>;
+
 /// The certificate of the moment.
 #[derive(Debug)]
 struct Current(ArcSwap<CertifiedKey>);
@@ -43,7 +50,7 @@ impl ResolvesServerCert for Current {
 }
 
 impl ServerTls {
-    /// TLS with the certificate of `identity`. Clients need none.
+    /// TLS with the certificate of `identity`, and whatever is safe.
     ///
     /// # Errors
     /// The system has no randomness.
@@ -57,14 +64,17 @@ impl ServerTls {
     /// The system has no randomness, or the rules leave nothing to agree on.
     pub fn with_rules(identity: &Identity, rules: &HandshakeRules) -> Result<Self, TlsError> {
         let current = Arc::new(Current(ArcSwap::new(Arc::clone(&identity.certified))));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rules.provider()))
+        let builder = ServerConfig::builder_with_provider(Arc::new(rules.provider()))
             .with_protocol_versions(rules.versions)
-            .map_err(TlsError::setup)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Current>::clone(&current));
-        config.alpn_protocols = [ALPN_HTTP2, ALPN_HTTP1, ALPN_HTTP1_0]
-            .map(<[u8]>::to_vec)
-            .into();
+            .map_err(TlsError::setup)?;
+        let builder = match &rules.clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        };
+        let mut config = builder.with_cert_resolver(Arc::<Current>::clone(&current));
+        let protocols = [ALPN_HTTP2, ALPN_HTTP1, ALPN_HTTP1_0].map(<[u8]>::to_vec);
+        let offered = protocols.into_iter().skip(usize::from(!rules.offers_http2));
+        config.alpn_protocols = offered.collect();
         // Tickets do it: whoever cannot keep one shakes hands in full.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new().map_err(TlsError::setup)?;
@@ -77,6 +87,14 @@ impl ServerTls {
     /// Uses the certificate of `identity` from now on. Does not wait, and may be called from any thread.
     pub fn replace(&self, identity: &Identity) {
         self.current.0.store(Arc::clone(&identity.certified));
+    }
+
+    /// Encrypts a connection that the caller has accepted, such as one to a port beside the data port.
+    ///
+    /// # Errors
+    /// Whatever the handshake fails of.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<AcceptedTls> {
+        TlsAcceptor::from(self.config()).accept(stream).await
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {

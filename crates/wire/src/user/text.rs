@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::attributes::{Attribute, Attributes, of_client, of_invocation, of_revision, of_server};
 use super::{
-    CONTAINER, Distribution, OLDER_DURATION_BOUNDS, RequestLabels, RequestSeries, SIZE_BOUNDS,
-    TODAY_DURATION_BOUNDS, UserSample,
+    CONTAINER, Distribution, OLDER_DURATION_BOUNDS, ProcessSample, RequestLabels, RequestSeries,
+    SIZE_BOUNDS, TODAY_DURATION_BOUNDS, UserSample,
 };
 use crate::answer::CodeClass;
 use crate::prometheus::{Descriptor, Exposition, HistogramView, TextFormat, Unit};
@@ -68,6 +68,33 @@ const OLDER_QUEUE_DEPTH: Descriptor = Descriptor::gauge(
     "The number of items queued at this queue proxy.",
 );
 
+const PROCESS_CPU: Descriptor = Descriptor::counter(
+    "process_cpu_seconds_total",
+    "Total user and system CPU time spent in seconds.",
+)
+.with_unit(Unit::Seconds);
+const PROCESS_RESIDENT: Descriptor = Descriptor::gauge(
+    "process_resident_memory_bytes",
+    "Resident memory size in bytes.",
+)
+.with_unit(Unit::Bytes);
+const PROCESS_VIRTUAL: Descriptor = Descriptor::gauge(
+    "process_virtual_memory_bytes",
+    "Virtual memory size in bytes.",
+)
+.with_unit(Unit::Bytes);
+const PROCESS_OPEN: Descriptor =
+    Descriptor::gauge("process_open_fds", "Number of open file descriptors.");
+const PROCESS_OPEN_MAX: Descriptor = Descriptor::gauge(
+    "process_max_fds",
+    "Maximum number of open file descriptors.",
+);
+const PROCESS_STARTED: Descriptor = Descriptor::gauge(
+    "process_start_time_seconds",
+    "Start time of the process since unix epoch in seconds.",
+)
+.with_unit(Unit::Seconds);
+
 /// What the older families call a service that nobody has named.
 const UNKNOWN: &str = "unknown";
 
@@ -77,6 +104,9 @@ pub fn render_user(format: TextFormat, sample: &UserSample<'_>) -> Vec<u8> {
     let mut text = Exposition::new(format);
     write_today(&mut text, sample);
     write_older(&mut text, sample);
+    if let Some(process) = &sample.process {
+        write_process(&mut text, process);
+    }
     text.family(&TARGET)
         .info(&Labels::of(&sample.resource()).pairs());
     text.finish()
@@ -136,6 +166,22 @@ fn write_older(text: &mut Exposition, sample: &UserSample<'_>) {
         text.family(&OLDER_QUEUE_DEPTH)
             .integer(&Labels::of(&older(sample)).pairs(), depth);
     }
+}
+
+/// Without labels, as everybody has them.
+fn write_process(text: &mut Exposition, process: &ProcessSample) {
+    text.family(&PROCESS_CPU).number(&[], process.cpu_seconds);
+    text.family(&PROCESS_RESIDENT)
+        .integer(&[], process.resident_bytes);
+    text.family(&PROCESS_VIRTUAL)
+        .integer(&[], process.virtual_bytes);
+    text.family(&PROCESS_OPEN)
+        .integer(&[], process.open_descriptors);
+    if let Some(most) = process.descriptors_max {
+        text.family(&PROCESS_OPEN_MAX).integer(&[], most);
+    }
+    text.family(&PROCESS_STARTED)
+        .number(&[], process.started_at_seconds);
 }
 
 type Groups = std::collections::BTreeMap<Attributes, RequestSeries>;

@@ -2,8 +2,8 @@
 
 use plimsoll_wire::prometheus::TextFormat;
 use plimsoll_wire::user::{
-    DURATION_BOUNDS, Distribution, RequestLabels, RequestSeries, Revision, RouteTag, UserSample,
-    render_user,
+    DURATION_BOUNDS, Distribution, ProcessSample, RequestLabels, RequestSeries, Revision, RouteTag,
+    UserSample, render_user,
 };
 
 use super::promtool::{lint, promtool_is_here, series_of};
@@ -80,6 +80,14 @@ fn rendered(format: TextFormat, requests: &[RequestSeries], depth: Option<u64>) 
         queue_depth: depth,
         app: ("127.0.0.1", 8080),
         requests,
+        process: Some(ProcessSample {
+            cpu_seconds: 12.25,
+            resident_bytes: 6_291_456,
+            virtual_bytes: 73_400_320,
+            open_descriptors: 23,
+            descriptors_max: Some(1_048_576),
+            started_at_seconds: 1_700_000_000.5,
+        }),
     };
     String::from_utf8(render_user(format, &sample)).unwrap()
 }

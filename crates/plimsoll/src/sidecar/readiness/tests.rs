@@ -141,6 +141,25 @@ async fn a_port_that_opens_during_a_run_is_noticed() {
     assert!(ready.await.unwrap());
 }
 
+/// In time that the test moves: it stands still while anything can be done, so what is measured is pauses alone.
+#[tokio::test(start_paused = true)]
+async fn a_port_that_opens_in_the_first_second_is_noticed_within_50_ms() {
+    for opens_at in [1, 24, 25, 26, 49, 130, 333, 500, 740, 949, 999] {
+        let port = nowhere().await;
+        let prober = prober(&format!(r#"{{"tcpSocket":{{"port":{port}}}}}"#), LONG);
+        let began = Instant::now();
+        let ready = tokio::spawn(async move { prober.is_ready().await });
+        tokio::time::sleep(Duration::from_millis(opens_at)).await;
+        let _listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        assert!(ready.await.unwrap());
+        let late = began.elapsed() - Duration::from_millis(opens_at);
+        assert!(
+            late <= Duration::from_millis(50),
+            "{opens_at} ms: {late:?} late"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_eager_probe_goes_on_until_it_has_succeeded_often_enough_in_a_row() {
     for (statuses, threshold, least) in [
