@@ -87,10 +87,13 @@ soak cycles="2000":
 demo *arguments:
     cargo run --release --locked -- demo {{ arguments }}
 
-# The sidecar from end to end as cargo tests: real sockets, real processes. `just test` has them too; here
-# the bodies that must pass through little memory are 1 GiB.
-e2e:
-    PLIMSOLL_E2E_FULL=1 cargo test --locked -p plimsoll --test e2e
+# From end to end: real sockets, real processes; arguments go to the tests, e.g. `just e2e websocket`
+e2e *arguments:
+    cargo test --locked -p plimsoll --test e2e -- {{ arguments }}
+
+# Bodies of 1 GiB through little memory; `just test` has the same with an eighth of it
+large:
+    PLIMSOLL_E2E_FULL=1 cargo test --locked -p plimsoll --test e2e -- memory::
 
 # The dashboard in pictures for docs/, by a headless Chromium: idle, a burst, scaled, and nothing again
 screenshots:

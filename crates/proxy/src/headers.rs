@@ -233,6 +233,12 @@ fn prepare_http1<B>(request: &mut Request<B>, survey: Survey) -> Result<(), Refu
     if request.version() == Version::HTTP_10 {
         // RFC 9110 section 10.1.1: it means nothing there, and the application would be waited for.
         request.headers_mut().remove(EXPECT);
+        if survey.hosts == 0 {
+            // The application is asked by HTTP/1.1, which needs one. RFC 9112 section 3.2: empty, if nobody said which.
+            request
+                .headers_mut()
+                .insert(HOST, HeaderValue::from_static(""));
+        }
     }
     *request.version_mut() = Version::HTTP_11;
     if let Some(authority) = request.uri().authority() {
@@ -493,6 +499,19 @@ mod tests {
         prepare(&mut request).expect("carried");
         assert_eq!(request.uri(), "/p?q=1");
         assert_eq!(request.headers()[HOST], "real.example:81");
+    }
+
+    #[test]
+    fn without_a_host_in_http_1_0_the_application_gets_an_empty_one() {
+        let asked = |target, fields: &[(&str, &str)]| {
+            let mut request = request(Version::HTTP_10, target, fields);
+            prepare(&mut request).expect("carried");
+            assert_eq!(request.version(), Version::HTTP_11);
+            request.headers()[HOST].clone()
+        };
+        assert_eq!(asked("/", &[]), "");
+        assert_eq!(asked("/", &[("host", "a")]), "a");
+        assert_eq!(asked("http://b/", &[]), "b");
     }
 
     #[test]

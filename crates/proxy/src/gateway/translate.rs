@@ -67,7 +67,9 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// `100 Continue`, for which the client is then let through.
 fn to_http2(request: &mut Request<RequestBody>) -> Result<(), Refusal> {
     let host = request.headers_mut().remove(HOST);
-    let host = host.ok_or_else(|| refuse("a request without Host"))?;
+    let host = host
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| refuse("a request without Host"))?;
     let authority =
         Authority::try_from(host.as_bytes()).map_err(|_| refuse("invalid Host header"))?;
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
