@@ -6,6 +6,7 @@ mod compare;
 mod conformance;
 mod image;
 mod load;
+mod programs;
 mod scenarios;
 mod wire;
 

@@ -21,7 +21,7 @@ pub mod memory;
 pub mod start;
 pub mod throughput;
 
-mod config;
+pub(crate) mod config;
 pub(crate) mod machine;
 mod peer;
 pub(crate) mod process;

@@ -28,6 +28,8 @@
 
 mod arrivals;
 mod document;
+#[cfg(test)]
+mod example;
 mod fault;
 mod goal;
 mod plot;
@@ -43,6 +45,9 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 pub use arrivals::{Arrivals, Moments};
+#[cfg(test)]
+pub(crate) use example::example;
+
 pub use document::{put as put_in_document, write as write_document};
 pub use fault::{Antagonist, Condition, Fault, RateLimit, StatusFault, Trouble};
 pub use goal::{Goal, Metric};

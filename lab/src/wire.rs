@@ -41,7 +41,7 @@ use crate::sim;
 
 /// Requests per second, of all entrants that run at the same time, that one processor for clients and backends and
 /// one for gateways can carry without being in the way.
-const TOGETHER_PER_SECOND: f64 = 7_500.0;
+const TOGETHER_PER_SECOND: f64 = 4_500.0;
 
 /// Gateways that may run at the same time.
 const TOGETHER_GATEWAYS: usize = 20;

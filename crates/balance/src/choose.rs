@@ -69,6 +69,17 @@ impl Default for Cheapest<'_> {
 }
 
 impl<'a> Field<'a> {
+    /// The free slots of one endpoint, if it may be used down to `floor`.
+    pub(crate) const fn of(endpoint: &'a Arc<Endpoint>, floor: u8) -> Self {
+        Self {
+            endpoints: std::slice::from_ref(endpoint),
+            floor,
+            slots: true,
+            avoid: &[],
+            spotless: false,
+        }
+    }
+
     /// Whether this request may have `endpoint`.
     #[inline]
     pub(crate) fn admits(&self, endpoint: &Endpoint) -> bool {

@@ -11,6 +11,7 @@ use std::task::Waker;
 use plimsoll_limit::{Place, Standing as QueueStanding, WaitQueue};
 use plimsoll_meter::Tick;
 
+use crate::choose::Field;
 use crate::config::{BalancerConfig, QueueConfig};
 use crate::endpoint::Endpoint;
 use crate::error::{PickError, QueueError};
@@ -218,7 +219,8 @@ impl Gate {
         Ok(self.queue.push_back(Waiter { since: now, bytes }))
     }
 
-    /// Gives free slots of `endpoint` to those who wait longest. Returns whom to wake.
+    /// Gives free slots of `endpoint` to those who wait longest, the first of them as a probe if one is due there.
+    /// Returns whom to wake.
     fn hand_over(
         &mut self,
         core: &Core,
@@ -227,8 +229,11 @@ impl Gate {
     ) -> Vec<Waker> {
         self.latest = self.latest.max(now.unwrap_or(self.latest));
         let mut wakers = Vec::new();
-        while self.queue.waiting() > 0 && endpoint.standing() <= core.floor() && endpoint.has_slot()
-        {
+        // A probe may have waited for this slot, or the one that is out may have told nothing.
+        if self.queue.waiting() > 0 && Field::of(endpoint, core.floor()).claim_probe().is_some() {
+            wakers.extend(self.grant(endpoint, true));
+        }
+        while self.queue.waiting() > 0 && Field::of(endpoint, core.floor()).admits(endpoint) {
             wakers.extend(self.grant(endpoint, false));
         }
         wakers

@@ -5,56 +5,26 @@
     reason = "in a test, a failure is a failed test, in its helpers too"
 )]
 
-use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+mod common;
+#[path = "common/sidecar.rs"]
+mod sidecar;
+
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_proxy::{Running, Sidecar, SidecarConfig, SidecarOptions, TimeLimits};
+use plimsoll_proxy::{Sidecar, SidecarConfig, TimeLimits};
 use plimsoll_wire::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
-/// What takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+use crate::common::{eventually, head, soon};
+use crate::sidecar::{app, config, connect, start};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
-}
-
-/// Looks again and again until `look` sees what it waits for.
-async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    soon(what, async {
-        while !look() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
-/// An application that does `serve` with each connection.
-async fn app<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
-        }
-    });
-    address
-}
 
 /// An application that answers every request with `answer`, and counts them.
 async fn answering(answer: impl Into<String>) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -76,34 +46,6 @@ async fn answering(answer: impl Into<String>) -> (SocketAddr, Arc<AtomicUsize>) 
     (address, served)
 }
 
-/// The next head, read byte by byte; empty at the end.
-async fn head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return String::new(),
-        }
-    }
-    String::from_utf8(head).unwrap()
-}
-
-fn config(app: SocketAddr) -> SidecarConfig {
-    SidecarConfig {
-        app,
-        listen: LOOPBACK,
-        concurrency: 0,
-        queue_depth: None,
-        limits: TimeLimits::default(),
-        workers: NonZeroUsize::MIN,
-        connections_max: 1_000,
-        tls: None,
-        tls_port: None,
-        app_tls: None,
-        options: SidecarOptions::default(),
-    }
-}
-
 fn with_total_limit(app: SocketAddr, milliseconds: u64) -> SidecarConfig {
     SidecarConfig {
         limits: TimeLimits {
@@ -112,16 +54,6 @@ fn with_total_limit(app: SocketAddr, milliseconds: u64) -> SidecarConfig {
         },
         ..config(app)
     }
-}
-
-fn start(config: &SidecarConfig) -> (Running, SocketAddr) {
-    let sidecar = Sidecar::bind(config).unwrap();
-    let address = sidecar.local_addr().unwrap();
-    (sidecar.start().unwrap(), address)
-}
-
-async fn connect(to: SocketAddr) -> TcpStream {
-    soon("connect", TcpStream::connect(to)).await.unwrap()
 }
 
 /// Everything until the end.

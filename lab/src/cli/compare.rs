@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Subcommand;
 use plimsoll_lab::compare::{self, Kind, Report, Role, Setup, latency, memory, start, throughput};
 
+use super::programs::{Programs, kind};
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -19,32 +21,8 @@ struct Common {
     /// Take part, in this order: direct, plimsoll, haproxy, nginx, envoy.
     #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES", value_parser = kind)]
     only: Vec<Kind>,
-    /// Path of plimsoll, built with --release. Default: on PATH.
-    #[arg(long, global = true, value_name = "FILE")]
-    plimsoll: Option<PathBuf>,
-    /// Further argument for `plimsoll sidecar` or `plimsoll gateway`. Repeatable.
-    #[arg(
-        long = "plimsoll-arg",
-        global = true,
-        value_name = "ARG",
-        allow_hyphen_values = true
-    )]
-    plimsoll_args: Vec<String>,
-    /// Path of haproxy. Default: on PATH, or in an sbin directory.
-    #[arg(long, global = true, value_name = "FILE")]
-    haproxy: Option<PathBuf>,
-    /// Path of nginx. Default: on PATH, or in an sbin directory.
-    #[arg(long, global = true, value_name = "FILE")]
-    nginx: Option<PathBuf>,
-    /// Path of envoy. Default: on PATH. Give the binary, not a script that starts it.
-    #[arg(long, global = true, value_name = "FILE")]
-    envoy: Option<PathBuf>,
-    /// Processor of the proxy.
-    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
-    proxy_cpu: usize,
-    /// Processor of backend and load.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    load_cpu: usize,
+    #[command(flatten)]
+    programs: Programs,
     /// How often everything is measured (throughput, latency).
     #[arg(long, global = true, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -178,24 +156,9 @@ impl Args {
 
 impl Common {
     fn setup(&self) -> Setup {
-        let given = |kind| match kind {
-            Kind::Direct => None,
-            Kind::Plimsoll => self.plimsoll.clone(),
-            Kind::Haproxy => self.haproxy.clone(),
-            Kind::Nginx => self.nginx.clone(),
-            Kind::Envoy => self.envoy.clone(),
-        };
-        let kinds = if self.only.is_empty() {
-            &Kind::ALL[..]
-        } else {
-            &self.only
-        };
-        let path = std::env::var("PATH").unwrap_or_default();
         Setup {
-            proxy_cpu: self.proxy_cpu,
-            load_cpu: self.load_cpu,
             rounds: self.rounds,
-            ..Setup::find(kinds, given, &path, &self.plimsoll_args)
+            ..self.programs.find(&self.only, &Kind::ALL)
         }
     }
 }
@@ -262,20 +225,4 @@ impl What {
 )]
 pub(super) fn tell(line: &str) {
     eprintln!("{line}");
-}
-
-pub(super) fn kind(name: &str) -> Result<Kind, String> {
-    let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    known.ok_or_else(|| "one of direct, plimsoll, haproxy, nginx, envoy".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn peers_are_named() {
-        assert_eq!(kind("nginx"), Ok(Kind::Nginx));
-        assert!(kind("apache").is_err());
-    }
 }

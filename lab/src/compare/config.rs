@@ -7,9 +7,9 @@
 //! As a [gateway](Role::Gateway) each chooses among several applications by the load it sees, and
 //! there is no limit: that of one application is not that of ten.
 
-mod envoy;
+pub(crate) mod envoy;
 mod haproxy;
-mod nginx;
+pub(crate) mod nginx;
 
 use std::net::SocketAddr;
 use std::path::Path;

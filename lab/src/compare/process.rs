@@ -239,13 +239,17 @@ pub(crate) fn free_ports() -> std::io::Result<[u16; 2]> {
 mod tests {
     use super::*;
 
+    fn peer(kind: Kind, program: &str) -> Peer {
+        Peer {
+            kind,
+            program: program.into(),
+            extra: Vec::new(),
+        }
+    }
+
     #[tokio::test]
     async fn a_program_that_ends_at_once_is_reported_with_its_words() {
-        let peer = Peer {
-            kind: Kind::Envoy,
-            program: "/bin/ls".into(),
-            extra: Vec::new(),
-        };
+        let peer = peer(Kind::Envoy, "/bin/ls");
         let app = "127.0.0.1:1".parse().unwrap();
         let cpu = crate::affinity::any_processor().unwrap();
         let failed = Proxy::start(&peer, Work::before(&app, false), cpu)
@@ -261,11 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_ended_before_it_was_stopped_is_an_error() {
-        let peer = Peer {
-            kind: Kind::Envoy,
-            program: "/bin/ls".into(),
-            extra: Vec::new(),
-        };
+        let peer = peer(Kind::Envoy, "/bin/ls");
         let app = "127.0.0.1:1".parse().unwrap();
         let cpu = crate::affinity::any_processor().unwrap();
         let mut proxy = Proxy::spawn(&peer, Work::before(&app, false), cpu).unwrap();
@@ -279,11 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_direct_way_is_the_application() {
-        let peer = Peer {
-            kind: Kind::Direct,
-            program: "".into(),
-            extra: Vec::new(),
-        };
+        let peer = peer(Kind::Direct, "");
         let app = "127.0.0.1:1".parse().unwrap();
         let proxy = Proxy::spawn(&peer, Work::before(&app, false), 0).unwrap();
         assert_eq!(proxy.addr, app);

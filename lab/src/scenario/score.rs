@@ -302,23 +302,13 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::example;
 
     fn scenario(faults: &str) -> Scenario {
-        Scenario::parse(&format!(
-            r#"
-            id = "X"
-            title = "t"
-            origin = "o"
-            about = "a"
-            seconds = 10
-            arrivals = {{ process = "constant", per_second = 10 }}
-            client = {{ timeout_ms = 1000 }}
-            backends = [{{ count = 2, slots = 1, service = {{ fixed_ms = 1 }} }}]
-            faults = [{faults}]
-            goals = [{{ metric = "success", least = 1.0 }}]
-            "#
-        ))
-        .unwrap()
+        example(
+            "{ count = 2, slots = 1, service = { fixed_ms = 1 } }",
+            faults,
+        )
     }
 
     fn record(arrival: f64, latency: f64, fate: Fate) -> Record {

@@ -239,24 +239,13 @@ pub(crate) fn seconds(at: Tick) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Scenario;
+    use crate::scenario::{Scenario, example};
 
     fn scenario(what: &str) -> Scenario {
-        Scenario::parse(&format!(
-            r#"
-            id = "X"
-            title = "t"
-            origin = "o"
-            about = "a"
-            seconds = 10
-            arrivals = {{ process = "constant", per_second = 10 }}
-            client = {{ timeout_ms = 1000 }}
-            backends = [{{ count = 1, slots = 2, service = {{ fixed_ms = 10 }} }}]
-            faults = [{{ first = 0, count = 1, from = 5, to = 6, what = {what} }}]
-            goals = [{{ metric = "success", least = 1.0 }}]
-            "#
-        ))
-        .unwrap()
+        example(
+            "{ count = 1, slots = 2, service = { fixed_ms = 10 } }",
+            &format!("{{ first = 0, count = 1, from = 5, to = 6, what = {what} }}"),
+        )
     }
 
     #[test]

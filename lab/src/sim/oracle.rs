@@ -107,29 +107,19 @@ fn seconds(nanos: Nanos) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Metric;
+    use crate::scenario::{Arrivals, Metric, example};
 
     #[test]
     fn it_goes_where_the_answer_comes_first() {
-        let scenario = Scenario::parse(
-            r#"
-            id = "X"
-            title = "t"
-            origin = "o"
-            about = "a"
-            seconds = 10
-            arrivals = { process = "constant", per_second = 150 }
-            client = { timeout_ms = 1000 }
-            backends = [
-                { count = 1, slots = 1, service = { fixed_ms = 10 } },
-                { count = 1, slots = 1, service = { fixed_ms = 15 } },
-                { count = 1, slots = 9, service = { fixed_ms = 1 } },
-            ]
-            faults = [{ first = 2, count = 1, from = 0, to = 20, what = "stall" }]
-            goals = [{ metric = "success", least = 1.0 }]
-            "#,
-        )
-        .unwrap();
+        let backends = "
+            { count = 1, slots = 1, service = { fixed_ms = 10 } },
+            { count = 1, slots = 1, service = { fixed_ms = 15 } },
+            { count = 1, slots = 9, service = { fixed_ms = 1 } }";
+        let stall = r#"{ first = 2, count = 1, from = 0, to = 20, what = "stall" }"#;
+        let scenario = Scenario {
+            arrivals: Arrivals::Constant { per_second: 150.0 },
+            ..example(backends, stall)
+        };
         let score = run_oracle(&scenario, 1);
         // At 150 a second the first cannot do all, together they can: nobody waits behind another for long.
         let p99 = score.figure(Metric::P99Ms).unwrap();

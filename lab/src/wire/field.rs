@@ -329,28 +329,15 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::scenario::Metric;
+    use crate::scenario::{Metric, example};
     use crate::wire::alarms::Alarms;
 
     const SERVICE: Duration = Duration::from_millis(20);
 
     /// A field of one backend with one slot, on which time has begun.
     fn open(fault: &str) -> (Arc<Scene>, Field) {
-        let scenario = Scenario::parse(&format!(
-            r#"
-            id = "X"
-            title = "t"
-            origin = "o"
-            about = "a"
-            seconds = 10
-            arrivals = {{ process = "constant", per_second = 10 }}
-            client = {{ timeout_ms = 1000 }}
-            backends = [{{ count = 1, slots = 1, service = {{ fixed_ms = 20 }} }}]
-            faults = [{fault}]
-            goals = [{{ metric = "success", least = 1.0 }}]
-            "#
-        ))
-        .unwrap();
+        let backends = "{ count = 1, slots = 1, service = { fixed_ms = 20 } }";
+        let scenario = example(backends, fault);
         let scene = Arc::new(Scene::new(scenario, 1, Alarms::start().unwrap()));
         let field = Field::open(&scene).unwrap();
         scene.begin();

@@ -168,8 +168,8 @@ fn an_endpoint_that_comes_back_takes_those_who_wait() {
     assert_eq!(&*address_of(&pick), "b");
 }
 
-#[test]
-fn a_probing_request_may_come_from_the_queue() {
+/// A balancer of two endpoints with a slot each, of which `a` is ejected at once.
+fn one_of_two_ejected() -> Balancer {
     let balancer = balancer(config(1, QueueConfig::default()), 2);
     let mut failures = 0;
     for _ in 0..3 {
@@ -186,6 +186,12 @@ fn a_probing_request_may_come_from_the_queue() {
         }
     }
     assert_eq!(failures, 3);
+    balancer
+}
+
+#[test]
+fn a_probing_request_may_come_from_the_queue() {
+    let balancer = one_of_two_ejected();
     let _running = run(&balancer, at(1));
     let mut waiting = wait(&balancer, 1);
     balancer.advance(at(9_000));
@@ -196,6 +202,19 @@ fn a_probing_request_may_come_from_the_queue() {
     balancer.advance(at(10_001));
     let probe = poll(&mut waiting).unwrap().unwrap();
     assert!(probe.is_probe() && &*address_of(&probe) == "a");
+}
+
+#[test]
+fn the_next_in_the_queue_probes_if_the_first_probe_told_nothing() {
+    let balancer = one_of_two_ejected();
+    let _running = run(&balancer, at(1));
+    let (mut first, mut second) = (wait(&balancer, 1), wait(&balancer, 1));
+    balancer.advance(at(10_001));
+    let probe = poll(&mut first).unwrap().unwrap();
+    assert!(probe.is_probe() && poll(&mut second).is_none());
+    drop(probe);
+    let again = poll(&mut second).expect("at once, not with the next housekeeping");
+    assert!(again.unwrap().is_probe());
 }
 
 /// A balancer whose requests wait when there is no endpoint.

@@ -1,7 +1,7 @@
 //! Endpoints, clients and a gateway between them, in one process.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,11 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What takes longer has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(crate) const LOOPBACK: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) use crate::common::{LOOPBACK, eventually, head, soon};
 
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -33,22 +29,6 @@ pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// A request with more fields and a body.
 pub(crate) fn request(method: &str, fields: &str, body: &str) -> String {
     format!("{method} / HTTP/1.1\r\nhost: a\r\n{fields}\r\n{body}")
-}
-
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
-}
-
-/// Looks again and again until `look` sees what it waits for.
-pub(crate) async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    soon(what, async {
-        while !look() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
 }
 
 /// An endpoint; it ends, with all its connections, when this is dropped.
@@ -146,18 +126,6 @@ pub(crate) async fn nobody() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
-}
-
-/// The next head, read byte by byte; empty at the end.
-pub(crate) async fn head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return String::new(),
-        }
-    }
-    String::from_utf8(head).unwrap()
 }
 
 /// A gateway with one service.

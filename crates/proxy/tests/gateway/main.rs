@@ -5,6 +5,8 @@
     reason = "in a test, a failure is a failed test, in its helpers too"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod harness;
 mod http2;
 mod lifecycle;

@@ -8,9 +8,13 @@
     reason = "in a test, a failure is a failed test, in its helpers too"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod defects;
 mod drain;
 mod harness;
 mod headers;
 mod options;
 mod probes;
+#[path = "../common/sidecar.rs"]
+mod sidecar;

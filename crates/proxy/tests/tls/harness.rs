@@ -1,65 +1,25 @@
 //! Applications, clients and a sidecar between them.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_proxy::{
-    ClientTls, Running, ServerTls, Sidecar, SidecarConfig, SidecarOptions, TimeLimits,
-};
+use plimsoll_proxy::{ClientTls, Running, ServerTls, SidecarConfig};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::authority::{Authority, Issued};
-
-/// What takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) use crate::common::{LOOPBACK, eventually, head, soon};
+pub(crate) use crate::sidecar::{app, config, connect, start};
 
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
-}
-
-/// Looks again and again until `look` sees what it waits for.
-pub(crate) async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    soon(what, async {
-        while !look() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
-/// An application that does `serve` with each connection.
-pub(crate) async fn app<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            // What follows an answer must not wait until the answer is acknowledged.
-            stream.set_nodelay(true).unwrap();
-            tokio::spawn(serve(stream));
-        }
-    });
-    address
-}
 
 /// An application with TLS that does `serve` with each connection whose handshake succeeds.
 pub(crate) async fn tls_app<F>(
@@ -122,34 +82,6 @@ pub(crate) async fn echo_http2(stream: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-/// The next head, read byte by byte; empty at the end.
-pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return String::new(),
-        }
-    }
-    String::from_utf8(head).unwrap()
-}
-
-pub(crate) fn config(app: SocketAddr) -> SidecarConfig {
-    SidecarConfig {
-        app,
-        listen: LOOPBACK,
-        concurrency: 0,
-        queue_depth: None,
-        limits: TimeLimits::default(),
-        workers: NonZeroUsize::MIN,
-        connections_max: 1_000,
-        tls: None,
-        tls_port: None,
-        app_tls: None,
-        options: SidecarOptions::default(),
-    }
-}
-
 /// Towards clients with the certificate `issued`.
 pub(crate) fn with_tls(app: SocketAddr, issued: &Issued) -> SidecarConfig {
     SidecarConfig {
@@ -166,21 +98,11 @@ pub(crate) fn with_app_tls(app: SocketAddr, tls: ClientTls) -> SidecarConfig {
     }
 }
 
-pub(crate) fn start(config: &SidecarConfig) -> (Running, SocketAddr) {
-    let sidecar = Sidecar::bind(config).unwrap();
-    let address = sidecar.local_addr().unwrap();
-    (sidecar.start().unwrap(), address)
-}
-
 /// A sidecar with TLS, a client's authority, and an application that says "ok".
 pub(crate) async fn tls_sidecar() -> (Running, SocketAddr, Authority) {
     let authority = Authority::new();
     let (running, address) = start(&with_tls(ok_app().await, &authority.issue(&["a"])));
     (running, address, authority)
-}
-
-pub(crate) async fn connect(to: SocketAddr) -> TcpStream {
-    soon("connect", TcpStream::connect(to)).await.unwrap()
 }
 
 /// A connection to the server `a` at `to`.

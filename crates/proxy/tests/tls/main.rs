@@ -8,6 +8,8 @@
 
 mod authority;
 mod clients;
+#[path = "../common/mod.rs"]
+mod common;
 mod ends;
 mod files;
 mod gateway;
@@ -15,5 +17,7 @@ mod harness;
 mod late;
 mod ports;
 mod programs;
+#[path = "../common/sidecar.rs"]
+mod sidecar;
 mod tunnels;
 mod upstreams;

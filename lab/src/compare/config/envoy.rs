@@ -16,6 +16,30 @@ pub(in super::super) fn envoy(setting: &Setting<'_>) -> String {
     let codec = if work.h2c { "HTTP2" } else { "HTTP1" };
     let (spread, protocol) = (spread(work), protocol(work));
     let endpoints = work.each(endpoint);
+    around(
+        *listen,
+        codec,
+        "                route: { cluster: app, timeout: 0s }\n",
+        &format!(
+            "    type: STATIC
+    connect_timeout: 5s
+{spread}    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config:
+          {protocol}
+    load_assignment:
+      cluster_name: app
+      endpoints:
+      - lb_endpoints:
+{endpoints}"
+        ),
+    )
+}
+
+/// What is the same in every comparison, around the codec of clients, the lines of the only route, and those of the
+/// cluster `app`, to which it leads.
+pub(crate) fn around(listen: u16, codec: &str, route: &str, cluster: &str) -> String {
     format!(
         "static_resources:
   listeners:
@@ -36,25 +60,13 @@ pub(in super::super) fn envoy(setting: &Setting<'_>) -> String {
               domains: ['*']
               routes:
               - match: {{ prefix: / }}
-                route: {{ cluster: app, timeout: 0s }}
-          http_filters:
+{route}          http_filters:
           - name: envoy.filters.http.router
             typed_config:
               '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
   - name: app
-    type: STATIC
-    connect_timeout: 5s
-{spread}    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config:
-          {protocol}
-    load_assignment:
-      cluster_name: app
-      endpoints:
-      - lb_endpoints:
-{endpoints}"
+{cluster}"
     )
 }
 

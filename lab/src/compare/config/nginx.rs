@@ -1,5 +1,7 @@
 //! nginx.
 
+use std::path::Path;
+
 use super::{Role, Setting};
 
 /// - `worker_processes 1`; the master process, which does nothing under load, is counted with it.
@@ -16,6 +18,16 @@ pub(in super::super) fn nginx(setting: &Setting<'_>) -> String {
         Role::Gateway => "        least_conn;\n",
     };
     let servers = work.each(|app| format!("        server {app};\n"));
+    around(
+        dir,
+        &format!("{listen} backlog=4096{http2}"),
+        &format!("{balance}{servers}"),
+        "            proxy_read_timeout 1h;\n",
+    )
+}
+
+/// What is the same in every comparison, around the port, the lines of `upstream`, and those of `location`.
+pub(crate) fn around(dir: &Path, listen: &str, upstream: &str, location: &str) -> String {
     let dir = dir.display();
     format!(
         "daemon off;
@@ -36,18 +48,17 @@ http {{
     uwsgi_temp_path {dir}/uwsgi;
     scgi_temp_path {dir}/scgi;
     upstream app {{
-{balance}{servers}        keepalive 512;
+{upstream}        keepalive 512;
         keepalive_timeout 1h;
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{listen} backlog=4096{http2};
+        listen 127.0.0.1:{listen};
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
-            proxy_read_timeout 1h;
-        }}
+{location}        }}
     }}
 }}
 "

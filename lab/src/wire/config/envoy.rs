@@ -1,6 +1,7 @@
 //! Envoy.
 
 use super::Setting;
+use crate::compare::config::envoy;
 
 /// The configuration.
 pub(super) const FILE: &str = "envoy.yaml";
@@ -16,39 +17,17 @@ const UNLIMITED: u32 = 100_000;
 ///   the hosts; slow start of 10 s; retries on other hosts within the budget of its defaults.
 /// - `per_host_thresholds` hold a backend to one connection: what is over it waits for that backend.
 pub(super) fn config(setting: &Setting<'_>) -> String {
-    let Setting { listen, dir, .. } = setting;
-    let list = dir.join(ENDPOINTS);
-    format!(
-        "node: {{ id: lab, cluster: lab }}
-static_resources:
-  listeners:
-  - name: in
-    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {listen} }} }}
-    tcp_backlog_size: 4096
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          codec_type: HTTP1
-          stream_idle_timeout: 0s
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ['*']
-              routes:
-              - match: {{ prefix: / }}
-                route:
+    let list = setting.dir.join(ENDPOINTS);
+    let route = format!(
+        "                route:
                   cluster: app
                   timeout: {timeout}
-{retry}          http_filters:
-          - name: envoy.filters.http.router
-            typed_config:
-              '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-  clusters:
-  - name: app
-    type: EDS
+{retry}",
+        timeout = seconds(setting.timeout_ms()),
+        retry = retry(setting),
+    );
+    let cluster = format!(
+        "    type: EDS
     connect_timeout: 1s
     eds_cluster_config:
       eds_config:
@@ -60,13 +39,15 @@ static_resources:
         max_pending_requests: {UNLIMITED}
         max_requests: {UNLIMITED}
 {budget}{hosts}{balance}",
-        timeout = seconds(setting.timeout_ms()),
         list = list.display(),
-        retry = retry(setting),
         budget = budget(setting),
         hosts = hosts(setting),
         balance = balance(setting),
-    )
+    );
+    // Whoever is told its endpoints must have a name.
+    let node = "node: { id: lab, cluster: lab }";
+    let rest = envoy::around(setting.listen, "HTTP1", &route, &cluster);
+    format!("{node}\n{rest}")
 }
 
 /// The answer of a discovery service, as a file.
