@@ -39,8 +39,9 @@ pub struct CommandSpec {
     pub stop_signal: StopSignal,
     /// How long it may take to end after that, before it is killed. Default: 10 s.
     pub stop_grace: Duration,
-    /// Memory of all processes of one replica, in bytes; one that needs more is stopped. Of the memory of the host so
-    /// much is set aside for each. Default: no limit, and what replicas have had is set aside.
+    /// Memory of all processes of one replica, in bytes; one that needs more is ended, by the kernel where that is
+    /// [permitted](crate::Host::memory_groups), else by us once it has been measured. Of the memory of the host so much
+    /// is set aside for each. Default: no limit, and what replicas have had is set aside.
     pub memory_max: Option<u64>,
     /// A name shared by services of which only one may have replicas at a time. Default: none.
     pub group: Option<String>,

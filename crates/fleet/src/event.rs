@@ -128,7 +128,7 @@ pub enum EndCause {
     },
     /// It needed more memory than it may have.
     Memory {
-        /// Bytes it had.
+        /// Bytes it had; not more than it may have if the kernel has seen to that.
         used: u64,
         /// Bytes it may have.
         max: u64,
@@ -182,6 +182,13 @@ impl fmt::Display for EndCause {
                     None => Ok(()),
                 }
             }
+            Self::Memory { used, max } if used <= max => {
+                let max = Mebibytes(*max);
+                write!(
+                    f,
+                    "was ended by the kernel: it needed more than the {max} of memory that it may have"
+                )
+            }
             Self::Memory { used, max } => {
                 write!(
                     f,
@@ -199,6 +206,8 @@ impl fmt::Display for End {
         self.cause.fmt(f)?;
         match self.ready_for {
             Some(time) => write!(f, " after {} ready", Rounded(time))?,
+            // It says how long that was.
+            None if matches!(self.cause, EndCause::NotReady { .. }) => {}
             None if self.cause.is_failure() => {
                 write!(f, " after {}, before it was ready", Rounded(self.lived))?;
             }

@@ -2,12 +2,14 @@
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::process::Pid;
 use tokio::runtime::Handle;
 
+use crate::cgroup::{Group, Groups};
 use crate::command::SpecError;
 use crate::desk::{self, Desk};
 use crate::event::ReplicaId;
@@ -52,6 +54,8 @@ pub(crate) struct HostShared {
     pub(crate) mark: Mark,
     pub(crate) keeper: Option<Arc<Link>>,
     pub(crate) desk: Arc<Desk>,
+    /// Where limits of memory are kept, or why there is no such place; unknown before the first limit.
+    groups: OnceLock<Result<Groups, String>>,
     /// Replicas that are not ready yet.
     pub(crate) starting: AtomicU32,
     replicas: AtomicUsize,
@@ -116,6 +120,7 @@ impl Host {
             mark,
             keeper,
             desk: Arc::new(Desk::new(rules)),
+            groups: OnceLock::new(),
             starting: AtomicU32::new(0),
             replicas: AtomicUsize::new(0),
             replicas_max: config.replicas_max,
@@ -138,6 +143,20 @@ impl Host {
         }
     }
 
+    /// Where the kernel keeps [limits of memory](crate::CommandSpec::memory_max): the control group that has one for each
+    /// replica with a limit.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not; then memory is measured each second, and a replica that has too much is stopped.
+    pub fn memory_groups(&self) -> Result<String, String> {
+        let groups = self.0.groups();
+        groups
+            .as_ref()
+            .map(ToString::to_string)
+            .map_err(Clone::clone)
+    }
+
     /// Replicas there are, of all services, with those that are ending.
     pub fn replicas(&self) -> usize {
         self.0.replicas.load(Ordering::Relaxed)
@@ -158,6 +177,17 @@ impl HostShared {
 
     pub(crate) fn sets(&self) -> Vec<Arc<SetShared>> {
         self.sets.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn groups(&self) -> &Result<Groups, String> {
+        self.groups
+            .get_or_init(|| Groups::of_this_process(&self.mark))
+    }
+
+    /// Lets the kernel keep a limit of memory. `None` if it cannot: then it is measured.
+    pub(crate) fn limit(&self, id: ReplicaId, pid: Pid, max: u64) -> Option<Group> {
+        let groups = self.groups().as_ref().ok()?;
+        groups.limit(id, pid, max).ok()
     }
 
     pub(crate) fn next_id(&self) -> ReplicaId {

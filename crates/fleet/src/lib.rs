@@ -73,11 +73,13 @@
 //!
 //! The alternative is a control group for each replica, which nothing can leave.
 //! It needs a writable part of the tree, which a plain user has only under some
-//! systems, and a container seldom. What starts everywhere was chosen first.
+//! systems, and a container seldom. So what works everywhere decides what belongs
+//! to a replica, and a control group keeps its limit of memory where it can.
 //!
 //! Linux only: `/proc`, pidfds, and the abstract names of sockets are used.
 
 mod backoff;
+mod cgroup;
 mod command;
 mod desk;
 mod event;

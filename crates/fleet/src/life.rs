@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::cgroup::Group;
 use crate::event::{End, EndCause, ReplicaEvent};
 use crate::output::Stream;
 use crate::process::Process;
@@ -51,11 +52,18 @@ pub(crate) struct Life {
     pub(crate) replica: Arc<Replica>,
     pub(crate) process: Process,
     pub(crate) readers: JoinSet<()>,
+    /// The control group that keeps its limit of memory.
+    pub(crate) limited: Option<Group>,
 }
 
 impl Life {
     /// Begins to read the output. Must be called within a runtime.
-    pub(crate) fn new(set: Arc<SetShared>, replica: Arc<Replica>, spawned: Spawned) -> Self {
+    pub(crate) fn new(
+        set: Arc<SetShared>,
+        replica: Arc<Replica>,
+        spawned: Spawned,
+        limited: Option<Group>,
+    ) -> Self {
         let mut readers = JoinSet::new();
         let Spawned {
             process,
@@ -71,6 +79,7 @@ impl Life {
             replica,
             process,
             readers,
+            limited,
         }
     }
 
@@ -93,11 +102,11 @@ impl Life {
         let cause = match fate {
             Fate::Exited(status) => {
                 self.read_to_the_end().await;
-                Some(EndCause::Exited(status))
+                Some(self.ended_by_kernel().unwrap_or(EndCause::Exited(status)))
             }
             Fate::NotReady => Some(EndCause::NotReady {
                 limit: self.replica.spec.start_timeout,
-                hint: self.replica.hint().await,
+                hint: Some(self.replica.why_not_ready().await),
             }),
             Fate::Asked(Asked::Memory { used, max }) => Some(EndCause::Memory { used, max }),
             Fate::Asked(Asked::Stop) => None,
@@ -111,6 +120,9 @@ impl Life {
         let grace = spec.stop_grace;
         let killed = self.process.end(signal.signal(), grace).await;
         self.end_strays().await;
+        if let Some(group) = self.limited.take() {
+            group.remove().await;
+        }
         self.read_to_the_end().await;
         if !told {
             let killed_by_choice = spec.stop_signal == crate::StopSignal::Kill;
@@ -125,6 +137,13 @@ impl Life {
         // The port is free when the last of those who look at the replica has gone; nobody keeps it long.
         drop(replica);
         set.tell(ReplicaEvent::Gone { id });
+    }
+
+    /// Why, if the kernel has ended it for want of memory.
+    fn ended_by_kernel(&self) -> Option<EndCause> {
+        let max = self.replica.spec.memory_max?;
+        let was_ended = self.limited.as_ref()?.was_too_small();
+        was_ended.then_some(EndCause::Memory { used: max, max })
     }
 
     /// Until it is ready, or will not be.

@@ -202,12 +202,23 @@ impl Replica {
         let elsewhere = !addresses.is_empty() && !addresses.iter().any(reachable);
         let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         elsewhere.then(|| {
-            format!(
-                "it listens on {} and not on 127.0.0.1:{port}, the port it was given (as {PORT_PLACEHOLDER} in its \
-                 arguments, and in the variable PORT)",
-                addresses.join(", ")
-            )
+            let addresses = addresses.join(", ");
+            format!("it listens on {addresses} and not on {}", self.given())
         })
+    }
+
+    /// Where it should listen, and how it could have known.
+    fn given(&self) -> String {
+        format!(
+            "127.0.0.1:{}, the port it was given (as {PORT_PLACEHOLDER} in its arguments, and in the variable PORT)",
+            self.port.number()
+        )
+    }
+
+    /// Why it was not ready in time.
+    pub(crate) async fn why_not_ready(&self) -> String {
+        let hint = self.hint().await;
+        hint.unwrap_or_else(|| format!("nothing accepts connections on {}", self.given()))
     }
 
     /// Waits until the replica is ready; the address at which it answers.

@@ -174,6 +174,9 @@ impl SetShared {
         let mark = self.host.mark.of_replica(id);
         let spawned = spawn(&spec, port.number(), &mark.value())
             .inspect_err(|error| self.start_failed(error, &spec))?;
+        let limited = spec
+            .memory_max
+            .and_then(|max| self.host.limit(id, spawned.process.pid(), max));
         let keeper = self.host.keeper.as_ref();
         let known = keeper.map(|keeper| keeper.tell(spawned.process.pid()));
         let pid = spawned.process.pid().as_raw_nonzero().get().unsigned_abs();
@@ -185,7 +188,7 @@ impl SetShared {
         let sink = self.host.output.clone();
         let output = Output::new(name, id, spec.lines_kept, ready_line, sink);
         let replica = Arc::new(Replica::new(id, pid, spec, output, port, started));
-        let life = Life::new(Arc::clone(self), Arc::clone(&replica), spawned);
+        let life = Life::new(Arc::clone(self), Arc::clone(&replica), spawned, limited);
         self.insert(replica)?;
         drop(admission);
         drop(self.host.runtime.spawn(async move {

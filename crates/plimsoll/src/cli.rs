@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use ask::{AskSettings, Question};
@@ -159,10 +159,23 @@ fn one_line(error: &clap::Error) -> String {
     let message = error.render().to_string();
     let paragraph = message.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => lost_command(error, word, &message),
+        _ => None,
+    };
     format!(
-        "{} (see plimsoll --help)",
-        line.trim_start_matches("error: ")
+        "{}{} (see plimsoll --help)",
+        line.trim_start_matches("error: "),
+        command.unwrap_or_default()
     )
+}
+
+/// What to say to somebody who has written a command for `plimsoll run` without what divides it from the flags.
+fn lost_command(error: &clap::Error, word: &str, message: &str) -> Option<&'static str> {
+    let is_command = error.kind() == ErrorKind::UnknownArgument
+        && !word.starts_with('-')
+        && message.contains("Usage: plimsoll run ");
+    is_command.then_some("; write `--` before the command: plimsoll run -- COMMAND")
 }
 
 /// Writes to standard output; a reader that has gone is no failure.

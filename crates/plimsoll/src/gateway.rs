@@ -86,8 +86,7 @@ async fn serve(mut inputs: Inputs, origin: Origin) -> anyhow::Result<()> {
     let process = inputs.plan.process.clone();
     let admin = bind_admin(process.admin).await?;
     let clock = MonotonicClock::start();
-    let machine =
-        (origin.takes_commands(&inputs.plan)).then(|| Machine::new(process.replicas_memory));
+    let machine = (origin.takes_commands(&inputs.plan)).then(|| Machine::new(process.room));
     let machine = machine.transpose()?;
     let services = Services::new(clock, process.workers, random_seed());
     let services = Arc::new(services.with_machine(machine.clone()));

@@ -24,7 +24,7 @@ mod annotations;
 mod config_map;
 mod duration;
 
-pub use annotations::{Annotations, PREFIX};
+pub use annotations::{Annotations, CLASS, PREFIX};
 pub use config_map::ConfigMap;
 
 use std::num::NonZeroU32;
@@ -37,26 +37,44 @@ const RPS_UTILIZATION: f64 = 0.7;
 
 /// Why settings were refused: one line for each mistake, in alphabetical order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .mistakes.join("\n"))]
+#[error("{}", .mistakes.iter().map(|mistake| mistake.message.as_str()).collect::<Vec<_>>().join("\n"))]
 pub struct KnativeError {
-    mistakes: Vec<String>,
+    mistakes: Vec<Mistake>,
+}
+
+/// Something that is wrong with one setting, or with several together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The settings it is about, in full.
+    pub keys: Vec<String>,
+    /// What is wrong, in the words of Knative where it has some; one line.
+    pub message: String,
+}
+
+impl Mistake {
+    fn of(keys: &[&str], message: String) -> Self {
+        Self {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            message,
+        }
+    }
 }
 
 impl KnativeError {
-    fn one(mistake: String) -> Self {
+    fn one(mistake: Mistake) -> Self {
         Self {
             mistakes: vec![mistake],
         }
     }
 
-    fn all(mut mistakes: Vec<String>) -> Self {
-        mistakes.sort();
+    fn all(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by(|a, b| a.message.cmp(&b.message));
         Self { mistakes }
     }
 
     /// The mistakes, in alphabetical order.
     #[must_use]
-    pub fn mistakes(&self) -> &[String] {
+    pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
 }

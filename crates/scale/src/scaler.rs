@@ -328,3 +328,60 @@ impl Scaler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::observation::Replicas;
+
+    /// Knative's policy, so that nothing but the bounds counts.
+    fn bounded(change: impl FnOnce(&mut ScaleConfig), ready: u32, desired: u32) -> u32 {
+        let mut config = ScaleConfig {
+            policy: Policy::Kpa,
+            ..ScaleConfig::default()
+        };
+        change(&mut config);
+        let mut scaler = Scaler::new(config, Tick::ZERO).expect("it can be");
+        scaler.desired = ready;
+        scaler.initialized |= ready >= scaler.config.initial;
+        let verdict = Verdict {
+            desired,
+            reason: Reason::Demand,
+            needed: desired,
+            average: None,
+            panic_average: None,
+            kept_until: None,
+            next: None,
+            panic: false,
+            burst_load: 0.0,
+        };
+        let seen = Observation {
+            load: None,
+            replicas: Replicas {
+                ready,
+                ..Replicas::default()
+            },
+        };
+        scaler.bound(&verdict, &seen).0
+    }
+
+    #[test]
+    fn the_bounds_are_those_of_knatives_reconciler() {
+        let min = |config: &mut ScaleConfig| config.min = 2;
+        let initial = |initial| move |config: &mut ScaleConfig| config.initial = initial;
+        assert_eq!(bounded(min, 10, 0), 2);
+        let hidden = |config: &mut ScaleConfig| (config.min, config.reachable) = (2, false);
+        assert_eq!(bounded(hidden, 10, 0), 0);
+        assert_eq!(bounded(|_| {}, 1, 10), 10);
+        assert_eq!(bounded(|config| config.max = NonZeroU32::new(8), 1, 10), 8);
+        assert_eq!(bounded(|_| {}, 0, 1), 1);
+        assert_eq!(bounded(|_| {}, 0, 10), 10);
+        assert_eq!(bounded(initial(2), 2, 1), 1, "reached earlier");
+        assert_eq!(bounded(initial(2), 0, 1), 2, "not reached");
+        assert_eq!(bounded(initial(0), 0, 0), 0);
+        let hidden = |config: &mut ScaleConfig| (config.initial, config.reachable) = (2, false);
+        assert_eq!(bounded(hidden, 0, 1), 1);
+    }
+}

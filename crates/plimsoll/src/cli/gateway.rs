@@ -301,6 +301,7 @@ impl GatewayArgs {
             log_format: self.log_format,
             tls: self.tls.pair(),
             replicas_memory: None,
+            replicas_residence: None,
             commands: false,
         };
         GatewaySettings::of(self.config.clone(), process, check, || self.service())

@@ -205,6 +205,7 @@ impl RunArgs {
             log_format: self.log_format,
             tls: None,
             replicas_memory: None,
+            replicas_residence: None,
             commands: true,
         };
         GatewaySettings::of(self.config.clone(), process, check, || self.service())
@@ -274,7 +275,7 @@ impl ScaleArgs {
         }
         scale.check().map_err(|error| {
             format!(
-                "--{}: {}; accepted: {}",
+                "--{} is {}; accepted: {}",
                 error.setting, error.got, error.accepted
             )
         })?;

@@ -5,6 +5,7 @@
 //! whether two services want the same route, is checked here at the end.
 
 mod balancing;
+mod knative;
 mod problem;
 mod process;
 mod scaled;
@@ -18,16 +19,17 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub(crate) use balancing::{QUEUE_DEPTH_MAX, policy};
-pub(crate) use problem::{Problem, told};
+pub(crate) use problem::{Place, Problem, lines, told};
 pub(crate) use process::ProcessSettings;
 pub(crate) use scaled::{for_replicas, scale_default};
 pub(crate) use service::{only_name, path_prefix, word};
 
 use super::plan::Plan;
 
+use knative::Cluster;
 use problem::Problems;
 use section::Section;
-use service::ReadService;
+use service::{ReadService, Surroundings};
 
 /// The most bytes of a configuration file.
 pub(crate) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -54,21 +56,27 @@ pub(crate) fn parse(file: &str, text: &str, flags: &ProcessSettings) -> Result<P
     let root = Section::root(&document, &problems);
     let folder = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
     let settings = ProcessSettings::read(&root, folder, flags.commands);
+    let commands = flags.commands;
+    let around = Surroundings {
+        folder,
+        commands,
+        cluster: if commands {
+            Cluster::read(&root)
+        } else {
+            Cluster::default()
+        },
+    };
     let services: Vec<ReadService> = root
         .named_tables("services")
         .into_iter()
-        .map(|(name, section)| service::read(&name, section, folder, flags.commands))
+        .map(|(name, section)| service::read(&name, section, &around))
         .collect();
     if services.is_empty() {
         let message = "there is no service; write [services.NAME] with upstreams = [\"HOST:PORT\"]";
-        problems.add(&(0..0), "services", message);
+        problems.add_whole("services", message);
     }
     if services.len() > SERVICES_MAX {
-        problems.add(
-            &(0..0),
-            "services",
-            format!("there are more than {SERVICES_MAX}"),
-        );
+        problems.add_whole("services", format!("there are more than {SERVICES_MAX}"));
     }
     root.finish();
     check_routes(&services, &problems);
@@ -86,9 +94,10 @@ pub(crate) fn parse(file: &str, text: &str, flags: &ProcessSettings) -> Result<P
 fn check_routes(services: &[ReadService], problems: &Problems<'_>) {
     let mut taken: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for service in services {
-        for (route, span) in service.plan.routes.iter().zip(&service.route_spans) {
-            let any = route.hosts.is_empty().then_some("*");
-            for host in route.hosts.iter().map(String::as_str).chain(any) {
+        for (route, place) in service.plan.routes.iter().zip(&service.route_places) {
+            let any = route.hosts.is_empty().then_some(("*", &place.path));
+            let hosts = route.hosts.iter().map(String::as_str).zip(&place.hosts);
+            for (host, span) in hosts.chain(any) {
                 let name = service.plan.name.as_str();
                 if let Some(other) = taken.insert((host, &route.path), name) {
                     let message = format!(
@@ -111,5 +120,7 @@ fn path(folder: &Path, text: &str) -> Result<PathBuf, String> {
     }
 }
 
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod tests;

@@ -215,7 +215,7 @@ impl Endpoints {
                     service = self.service,
                     kept = sources.listed.len(),
                     "the file of upstreams is not taken over: {}",
-                    fault.told()
+                    fault.lines().join("; ")
                 );
                 sources.attempts.failures += 1;
                 Some(fault)

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::config::{self, Problem, ProcessSettings};
+use super::config::{self, Place, Problem, ProcessSettings};
 use super::plan::{PemPair, Plan, ServicePlan, UpstreamTlsPlan};
 use super::upstream::{self, Upstream};
 
@@ -18,10 +18,10 @@ pub(crate) enum ListFault {
 
 impl ListFault {
     /// One line for each problem.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn lines(&self) -> Vec<String> {
         match self {
-            Self::Unreadable(message) => message.clone(),
-            Self::Wrong(problems) => config::told(problems),
+            Self::Unreadable(message) => vec![message.clone()],
+            Self::Wrong(problems) => config::lines(problems),
         }
     }
 }
@@ -36,7 +36,7 @@ pub(crate) fn read_plan(path: &Path, flags: &ProcessSettings) -> Result<Plan, Ve
         Ok(text) => config::parse(&name, &text, flags),
         Err(message) => Err(vec![Problem {
             file: name,
-            line: 1,
+            place: Place::File,
             key: String::new(),
             message,
         }]),
@@ -51,7 +51,7 @@ pub(crate) fn read_upstreams(path: &Path) -> Result<Vec<Upstream>, ListFault> {
     upstream::parse_file(&text).map_err(|problems| {
         let problem = |found: upstream::LineProblem| Problem {
             file: name.clone(),
-            line: found.line,
+            place: Place::Line(found.line),
             key: String::new(),
             message: found.message,
         };

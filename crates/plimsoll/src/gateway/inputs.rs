@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use plimsoll_proxy::{ClientTls, ClientTlsConfig, Identity, TlsError, Trust};
 
-use super::config::{ProcessSettings, told};
+use super::config::{self, ProcessSettings};
 use super::files::{self, ListFault};
 use super::plan::{PemPair, Plan, ServicePlan, UpstreamTlsPlan};
 use super::upstream::Upstream;
@@ -103,7 +103,7 @@ impl Inputs {
         match plan {
             Ok(plan) => Self::of(plan, stamps),
             Err(problems) => {
-                let problems = lines(&told(&problems));
+                let problems = config::lines(&problems);
                 Err(Unusable { problems, stamps })
             }
         }
@@ -151,10 +151,6 @@ pub(crate) fn read_lists(plan: &Plan) -> Lists {
         Some((service.name.clone(), files::read_upstreams(path)))
     };
     plan.services.iter().filter_map(list).collect()
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
 }
 
 fn read_identity(pair: &PemPair) -> Result<Identity, TlsError> {

@@ -13,7 +13,7 @@ use plimsoll_proxy::{TimeLimits, UpstreamProtocol};
 
 use super::upstream::Upstream;
 use crate::cli::LogFormat;
-use crate::run::plan::ScaledPlan;
+use crate::run::plan::{RoomPlan, ScaledPlan};
 
 /// The data port without a setting: this machine only.
 pub(crate) const LISTEN_DEFAULT: SocketAddr =
@@ -72,8 +72,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) log_format: LogFormat,
     /// Certificate and key for clients. The files may change while it runs, their names may not.
     pub(crate) tls: Option<PemPair>,
-    /// Bytes that all replicas together may have, of services with a command; `None` is no limit.
-    pub(crate) replicas_memory: Option<u64>,
+    /// What replicas of services with a command have to share.
+    pub(crate) room: RoomPlan,
 }
 
 /// A certificate chain and its key.
@@ -258,9 +258,10 @@ impl Plan {
             ("workers", now.workers != next.workers),
             ("log-format", now.log_format != next.log_format),
             ("tls", now.tls != next.tls),
+            ("replicas-memory", now.room.memory != next.room.memory),
             (
-                "replicas-memory",
-                now.replicas_memory != next.replicas_memory,
+                "replicas-residence",
+                now.room.residence != next.room.residence,
             ),
         ] {
             if differs {

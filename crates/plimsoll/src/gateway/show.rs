@@ -357,15 +357,15 @@ fn sources(view: SourcesView) -> Sources {
         file: view.file.map(|file| FileSource {
             path: file.path.display().to_string(),
             upstreams: view.listed,
-            problems: file.fault.as_ref().map(fault).unwrap_or_default(),
+            problems: file
+                .fault
+                .as_ref()
+                .map(ListFault::lines)
+                .unwrap_or_default(),
         }),
         names: view.names.into_iter().map(name).collect(),
         conflicts: view.conflicts,
     }
-}
-
-fn fault(fault: &ListFault) -> Vec<String> {
-    fault.told().lines().map(str::to_owned).collect()
 }
 
 /// The gateway as a whole.

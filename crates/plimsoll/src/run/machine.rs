@@ -1,32 +1,38 @@
 //! The machine on which replicas run.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::Context;
 use plimsoll_fleet::{Host, HostConfig, Keeper, OutputLine};
 use plimsoll_proxy::{Demand, MonotonicClock, Service};
 
 use super::crew::Crew;
-use super::plan::ScaledPlan;
+use super::plan::{RoomPlan, ScaledPlan};
 use crate::gateway::endpoints::Endpoints;
 
 /// The machine on which replicas run: one for all services.
 #[derive(Clone)]
 pub(crate) struct Machine {
     host: Host,
+    /// How limits of memory are kept is told before the first.
+    limits_told: Arc<Once>,
 }
 
 impl Machine {
-    /// Must be called on the runtime that starts and watches the replicas. All of them together may have `memory` bytes.
-    pub(crate) fn new(memory: Option<u64>) -> anyhow::Result<Self> {
+    /// Must be called on the runtime that starts and watches the replicas.
+    pub(crate) fn new(room: RoomPlan) -> anyhow::Result<Self> {
         let config = HostConfig {
-            memory_max: memory,
+            memory_max: room.memory,
+            residence_min: room.residence,
             keeper: Some(Keeper::this_program()),
             output: Some(Arc::new(tell)),
             ..HostConfig::default()
         };
         let host = Host::new(config).context("cannot start processes")?;
-        Ok(Self { host })
+        Ok(Self {
+            host,
+            limits_told: Arc::new(Once::new()),
+        })
     }
 
     /// Begins to keep the replicas of a service.
@@ -38,7 +44,20 @@ impl Machine {
         demand: &Arc<Demand>,
         clock: MonotonicClock,
     ) -> anyhow::Result<Crew> {
+        if plan.command.memory_max.is_some() {
+            self.limits_told.call_once(|| self.tell_limits());
+        }
         Crew::begin(&self.host, plan, service, endpoints, demand, clock)
+    }
+
+    /// Says who keeps limits of memory.
+    fn tell_limits(&self) {
+        match self.host.memory_groups() {
+            Ok(parent) => tracing::info!(
+                "the kernel keeps limits of memory, in control groups below {parent}"
+            ),
+            Err(why) => tracing::info!("limits of memory are kept by measuring each second: {why}"),
+        }
     }
 
     /// Ends all replicas, and waits for it.

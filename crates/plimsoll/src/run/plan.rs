@@ -21,6 +21,18 @@ pub(crate) const QUEUE_AGE_DEFAULT: Duration = Duration::from_secs(300);
 /// How long `plimsoll run` serves after a signal until no request has come. It is on a desk, and Ctrl-C is meant.
 pub(crate) const DRAIN_QUIET_DEFAULT: Duration = Duration::ZERO;
 
+/// How long a replica stays before it has to make room for others, without a setting.
+pub(crate) const RESIDENCE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What replicas of all services have to share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RoomPlan {
+    /// Bytes that all together may have; `None` is no limit.
+    pub(crate) memory: Option<u64>,
+    /// How long one stays after it was ready before it has to make room for others.
+    pub(crate) residence: Duration,
+}
+
 /// The command of a service, and how many of it there are to be.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScaledPlan {

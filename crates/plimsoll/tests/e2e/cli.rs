@@ -261,6 +261,36 @@ async fn bad_flags_of_the_gateway_are_told_in_one_line_with_exit_code_64() {
 }
 
 #[tokio::test]
+async fn bad_flags_of_run_are_told_in_one_line_with_exit_code_64() {
+    let rows: &[(&[&str], &[&str])] = &[
+        (&["./server"], &["./server", "`--` before the command"]),
+        (&["--windows", "9s", "--", "x"], &["'--windows'"]),
+        (
+            &["--window", "2s", "--", "x"],
+            &["--window is 2s", "from 6 s to 1 h"],
+        ),
+        (
+            &["--min", "5", "--max", "2", "--", "x"],
+            &["--min 5 is more than --max 2"],
+        ),
+        (
+            &["--config", "missing.toml"],
+            &["missing.toml: cannot be read"],
+        ),
+        (&["--config", "a.toml", "--", "x"], &["--config"]),
+        (
+            &["--ready-line", "(", "--", "x"],
+            &["no regular expression"],
+        ),
+        (&["--memory", "lots", "--", "x"], &["--memory", "16MiB"]),
+    ];
+    for (arguments, words) in rows {
+        let arguments = [&["run"], *arguments].concat();
+        run(&arguments, &[]).await.refused(64, words);
+    }
+}
+
+#[tokio::test]
 async fn all_mistakes_of_a_file_are_told_with_their_lines_and_exit_code_64() {
     let folder = Folder::new();
     folder.write("list", "10.0.0.1:1\nnonsense\n");
@@ -270,15 +300,16 @@ async fn all_mistakes_of_a_file_are_told_with_their_lines_and_exit_code_64() {
     let refused = run(&["gateway", "--config", config], &[]).await;
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(64), ""));
     let lines: Vec<_> = refused.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{refused:?}");
-    assert!(
-        lines[0].contains("a.toml:1: lisen: there is no such key"),
-        "{refused:?}"
-    );
-    assert!(
-        lines[1].contains("a.toml:4: services.a.policy: `best`"),
-        "{refused:?}"
-    );
+    assert_eq!(lines.len(), 6, "{refused:?}");
+    for (index, words) in [
+        (0, "a.toml:1:1: lisen: there is no such key"),
+        (1, " 1 | lisen = \"x\""),
+        (2, "   | ^^^^^"),
+        (3, "a.toml:4:10: services.a.policy: `best`"),
+        (5, "   |          ^^^^^^"),
+    ] {
+        assert!(lines[index].contains(words), "{refused:?}");
+    }
     folder.write("a.toml", "[services.a]\nupstream-file = \"list\"\n");
     let refused = run(&["gateway", "--config", config], &[]).await;
     refused.refused(64, &["list:2: `nonsense` has no port"]);

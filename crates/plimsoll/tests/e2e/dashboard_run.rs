@@ -58,7 +58,14 @@ async fn it_shows_the_way_from_nothing_to_many_and_back() {
         .await;
     let states = "[...document.querySelectorAll('#replicas tbody tr')].length";
     browser.until(&format!("{states} === 4")).await;
+    // Some have been answered, so that there is a latency.
+    browser
+        .until(&format!("parseFloat({}) > 0", tile("p50")))
+        .await;
     picture(&mut browser, "3-scaled").await;
+    browser.look(Look::PHONE.dark()).await;
+    picture(&mut browser, "phone").await;
+    browser.look(LOOK).await;
     for answer in asked {
         assert_eq!(crate::run::answered(answer).await.status, 200);
     }
@@ -66,6 +73,10 @@ async fn it_shows_the_way_from_nothing_to_many_and_back() {
     let rest = Duration::from_secs(60);
     let none = format!("{} === 0", number("replicas ready"));
     browser.until_within(rest, &none).await;
+    // The charts are a second behind.
+    let keys = "[...document.querySelectorAll('figcaption li')]";
+    let is_none = "(it) => /^\\s*ready\\s*0\\s*$/.test(it.textContent)";
+    browser.until(&format!("{keys}.some({is_none})")).await;
     picture(&mut browser, "4-zero").await;
     let told = "document.querySelector('#told').textContent";
     let told = browser.value(told).await;

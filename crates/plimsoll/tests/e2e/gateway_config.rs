@@ -72,8 +72,8 @@ async fn a_bad_file_keeps_the_old_one_and_says_why() {
         .logged("it is refused", |line| line["level"] == "ERROR")
         .await;
     let said = line["message"].as_str().unwrap();
-    assert!(said.contains("g.toml:3: services.a.policy"), "{said}");
-    assert!(said.contains("g.toml:4: services.a.timeout"), "{said}");
+    assert!(said.contains("g.toml:3:10: services.a.policy"), "{said}");
+    assert!(said.contains("g.toml:4:11: services.a.timeout"), "{said}");
     assert_eq!(gateway.get("/").await.text(), "a");
     let status = gateway.api("status").await;
     let problems = status["config"]["refused"]["problems"].as_array().unwrap();

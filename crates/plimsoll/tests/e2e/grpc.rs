@@ -151,6 +151,12 @@ pub(crate) struct Running {
 }
 
 impl Calculator {
+    /// Serves for ever.
+    pub(crate) async fn serve(listen: SocketAddr) {
+        let server = Server::builder().add_service(Self);
+        server.serve(listen).await.unwrap();
+    }
+
     pub(crate) async fn start() -> Running {
         let listener = free_listener().await;
         let addr = listener.local_addr().unwrap();

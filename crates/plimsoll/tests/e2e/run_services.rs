@@ -80,13 +80,14 @@ async fn every_mistake_of_a_file_is_told_with_its_line() {
     .await;
     assert!(!said.success);
     for part in [
-        "run.toml:1: services.a: command is empty",
-        "has no upstreams",
-        "run.toml:8: services.c.ready-line",
-        "scale: min is 9; accepted: 0 to max",
-        "run.toml:14: services.d.stop-signal: `SIGSTOP` is not accepted",
-        "run.toml:15: services.d.memory",
-        "run.toml:16: services.d.foo: there is no such key",
+        "run.toml:2:11: services.a.command: it is empty",
+        "run.toml:5:1: services.b.upstreams: a service with a command has no upstreams",
+        "\n 16 | foo = 1\n    | ^^^",
+        "run.toml:8:14: services.c.ready-line",
+        "run.toml:10:7: services.c.scale.min: it is 9; accepted: 0 to 3, which max is",
+        "run.toml:14:15: services.d.stop-signal: `SIGSTOP` is not accepted",
+        "run.toml:15:10: services.d.memory",
+        "run.toml:16:1: services.d.foo: there is no such key",
     ] {
         assert!(said.stderr.contains(part), "{part} in\n{}", said.stderr);
     }

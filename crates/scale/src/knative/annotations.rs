@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::config_map::ConfigMap;
-use super::{KnativeError, duration};
+use super::{KnativeError, Mistake, duration};
 use crate::config::{Aggregation, Metric, TARGET_MIN, WINDOW_MAX, WINDOW_MIN};
 
 /// What the keys of annotations begin with.
 pub const PREFIX: &str = "autoscaling.knative.dev/";
 
-/// The class that scales by requests.
-const KPA: &str = "kpa.autoscaling.knative.dev";
+/// The class that scales by requests, which is the only one that this crate has.
+pub const CLASS: &str = "kpa.autoscaling.knative.dev";
 
 /// The class that scales by processor or memory.
 const HPA: &str = "hpa.autoscaling.knative.dev";
@@ -52,9 +52,32 @@ pub struct Annotations {
     pub aggregation: Option<Aggregation>,
     /// `scale-to-zero-pod-retention-period`.
     pub retention: Option<Duration>,
+    /// Keys that begin with [`PREFIX`] and mean nothing, sorted. Knative ignores
+    /// them without a word; who reads them here should tell somebody.
+    pub unknown: Vec<String>,
 }
 
 impl Annotations {
+    /// What may stand after [`PREFIX`], in alphabetical order. Some have an older
+    /// spelling besides, such as `minScale`.
+    pub const NAMES: [&str; 15] = [
+        "activation-scale",
+        "class",
+        "initial-scale",
+        "max-scale",
+        "metric",
+        "metric-aggregation-algorithm",
+        "min-scale",
+        "panic-threshold-percentage",
+        "panic-window-percentage",
+        "scale-down-delay",
+        "scale-to-zero-pod-retention-period",
+        "target",
+        "target-burst-capacity",
+        "target-utilization-percentage",
+        "window",
+    ];
+
     /// Reads annotations as admission does. Keys of others are left alone.
     ///
     /// # Errors
@@ -85,13 +108,16 @@ impl Annotations {
 /// The entries, and what was wrong with them.
 struct Reader<'a> {
     entries: HashMap<&'a str, &'a str>,
-    mistakes: Vec<String>,
+    mistakes: Vec<Mistake>,
 }
+
+/// Older spellings.
+const ALIASES: [&str; 4] = ["initialScale", "maxScale", "minScale", "scaleDownDelay"];
 
 fn read<'a>(
     entries: impl IntoIterator<Item = (&'a str, &'a str)>,
     cluster: &ConfigMap,
-) -> (Annotations, Vec<String>) {
+) -> (Annotations, Vec<Mistake>) {
     let ours = |(key, value): (&'a str, &'a str)| Some((key.strip_prefix(PREFIX)?, value));
     let mut reader = Reader {
         entries: entries.into_iter().filter_map(ours).collect(),
@@ -121,6 +147,7 @@ fn read<'a>(
             Duration::ZERO,
             false,
         ),
+        unknown: reader.unknown(),
         class,
     };
     reader.check_together(&annotations, cluster);
@@ -136,15 +163,23 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn wrong<T>(&mut self, mistake: String) -> Option<T> {
-        self.mistakes.push(mistake);
+    fn unknown(&self) -> Vec<String> {
+        let known = |name: &&&str| Annotations::NAMES.contains(*name) || ALIASES.contains(*name);
+        let names = self.entries.keys().filter(|name| !known(name));
+        let mut unknown: Vec<String> = names.map(|name| format!("{PREFIX}{name}")).collect();
+        unknown.sort();
+        unknown
+    }
+
+    fn wrong<T>(&mut self, key: &str, message: String) -> Option<T> {
+        self.mistakes.push(Mistake::of(&[key], message));
         None
     }
 
     fn class(&mut self) -> Option<String> {
         let (key, class) = self.get(&["class"])?;
-        if class.ends_with(".knative.dev") && class != KPA && class != HPA {
-            return self.wrong(format!("invalid value: {class}: {key}"));
+        if class.ends_with(".knative.dev") && class != CLASS && class != HPA {
+            return self.wrong(&key, format!("invalid value: {class}: {key}"));
         }
         Some(class.to_owned())
     }
@@ -152,14 +187,14 @@ impl<'a> Reader<'a> {
     fn count(&mut self, names: &[&str], least: i64) -> Option<u32> {
         let (key, text) = self.get(names)?;
         let Ok(number) = text.parse::<i64>() else {
-            return self.wrong(format!("invalid value: {text}: {key}"));
+            return self.wrong(&key, format!("invalid value: {text}: {key}"));
         };
         match u32::try_from(number) {
             Ok(count) if number >= least && number <= i64::from(i32::MAX) => Some(count),
-            _ => self.wrong(format!(
-                "expected {least} <= {number} <= {}: {key}",
-                i32::MAX
-            )),
+            _ => self.wrong(
+                &key,
+                format!("expected {least} <= {number} <= {}: {key}", i32::MAX),
+            ),
         }
     }
 
@@ -167,9 +202,10 @@ impl<'a> Reader<'a> {
         let (key, _) = self.get(&["activation-scale"])?;
         let scale = self.count(&["activation-scale"], 0)?;
         if scale < 2 {
-            return self.wrong(format!(
-                "activation-scale={scale} must be greater than 1: {key}"
-            ));
+            return self.wrong(
+                &key,
+                format!("activation-scale={scale} must be greater than 1: {key}"),
+            );
         }
         Some(scale)
     }
@@ -177,13 +213,15 @@ impl<'a> Reader<'a> {
     fn initial(&mut self, cluster: &ConfigMap) -> Option<u32> {
         let (key, text) = self.get(&["initial-scale", "initialScale"])?;
         match text.parse::<i32>() {
-            Err(_) => self.wrong(format!("invalid value: {text}: {key}")),
-            Ok(scale) if scale < 0 => self.wrong(format!(
-                "invalid value: {scale}: {key}={scale} must be greater than 0"
-            )),
-            Ok(0) if !cluster.allow_zero_initial_scale => {
-                self.wrong(format!("invalid value: 0: {key}=0 not allowed by cluster"))
-            }
+            Err(_) => self.wrong(&key, format!("invalid value: {text}: {key}")),
+            Ok(scale) if scale < 0 => self.wrong(
+                &key,
+                format!("invalid value: {scale}: {key}={scale} must be greater than 0"),
+            ),
+            Ok(0) if !cluster.allow_zero_initial_scale => self.wrong(
+                &key,
+                format!("invalid value: 0: {key}=0 not allowed by cluster"),
+            ),
             // Not negative, so it fits.
             Ok(scale) => u32::try_from(scale).ok(),
         }
@@ -192,17 +230,21 @@ impl<'a> Reader<'a> {
     fn length(&mut self, names: &[&str], least: Duration, whole: bool) -> Option<Duration> {
         let (key, text) = self.get(names)?;
         let Some(signed) = duration::parse(text) else {
-            return self.wrong(format!("invalid value: {text}: {key}"));
+            return self.wrong(&key, format!("invalid value: {text}: {key}"));
         };
         if signed.negative || !(least..=HOUR).contains(&signed.length) {
             let least = least.as_secs();
-            return self.wrong(format!("expected {least}s <= {text} <= 1h0m0s: {key}"));
+            return self.wrong(
+                &key,
+                format!("expected {least}s <= {text} <= 1h0m0s: {key}"),
+            );
         }
         if whole && signed.length.subsec_nanos() != 0 {
             let name = key.strip_prefix(PREFIX).unwrap_or(&key);
-            return self.wrong(format!(
-                "{name}={text} must be specified with at most second precision: {key}"
-            ));
+            return self.wrong(
+                &key,
+                format!("{name}={text} must be specified with at most second precision: {key}"),
+            );
         }
         debug_assert!(
             signed.length <= WINDOW_MAX,
@@ -217,8 +259,8 @@ impl<'a> Reader<'a> {
             "concurrency" => Some(Metric::Concurrency),
             "rps" => Some(Metric::Rps),
             // What the other class can measure is for it to say.
-            _ if class.is_some_and(|class| class != KPA) && !text.is_empty() => None,
-            _ => self.wrong(format!("invalid value: {text}: {key}")),
+            _ if class.is_some_and(|class| class != CLASS) && !text.is_empty() => None,
+            _ => self.wrong(&key, format!("invalid value: {text}: {key}")),
         }
     }
 
@@ -226,16 +268,17 @@ impl<'a> Reader<'a> {
         let (key, text) = self.get(&[name])?;
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Some((key, text, number)),
-            _ => self.wrong(format!("invalid value: {text}: {key}")),
+            _ => self.wrong(&key, format!("invalid value: {text}: {key}")),
         }
     }
 
     fn target(&mut self) -> Option<f64> {
         let (key, text, target) = self.number("target")?;
         if target < TARGET_MIN {
-            return self.wrong(format!(
-                "target {text} should be at least {TARGET_MIN}: {key}"
-            ));
+            return self.wrong(
+                &key,
+                format!("target {text} should be at least {TARGET_MIN}: {key}"),
+            );
         }
         Some(target)
     }
@@ -243,7 +286,7 @@ impl<'a> Reader<'a> {
     fn burst(&mut self) -> Option<f64> {
         let (key, text, burst) = self.number("target-burst-capacity")?;
         if burst < 0.0 && burst != -1.0 {
-            return self.wrong(format!("invalid value: {text}: {key}"));
+            return self.wrong(&key, format!("invalid value: {text}: {key}"));
         }
         Some(burst)
     }
@@ -251,7 +294,7 @@ impl<'a> Reader<'a> {
     fn percentage(&mut self, name: &str, least: f64, most: f64) -> Option<f64> {
         let (key, text, value) = self.number(name)?;
         if !(least..=most).contains(&value) {
-            return self.wrong(format!("expected {least} <= {text} <= {most}: {key}"));
+            return self.wrong(&key, format!("expected {least} <= {text} <= {most}: {key}"));
         }
         Some(value)
     }
@@ -263,46 +306,47 @@ impl<'a> Reader<'a> {
             "weighted-exponential" | "weightedExponential" => {
                 Some(Aggregation::WeightedExponential)
             }
-            _ if class == Some(KPA) => self.wrong(format!("invalid value: {text}: {key}")),
+            _ if class == Some(CLASS) => self.wrong(&key, format!("invalid value: {text}: {key}")),
             _ => None,
         }
     }
 
     /// What may each be, but not all at once.
     fn check_together(&mut self, annotations: &Annotations, cluster: &ConfigMap) {
-        let key = |name: &str| format!("{PREFIX}{name}");
+        let mut wrong = |names: &[&str], message: String| {
+            let keys: Vec<String> = names.iter().map(|name| format!("{PREFIX}{name}")).collect();
+            let message = format!("{message}: {}", keys.join(", "));
+            self.mistakes.push(Mistake { keys, message });
+        };
         let min = annotations.min_scale.unwrap_or(0);
         let max = annotations.max_scale.unwrap_or(0);
         if max > 0 && max < min {
-            let keys = format!("{}, {}", key("max-scale"), key("min-scale"));
-            self.mistakes.push(format!(
-                "max-scale={max} is less than min-scale={min}: {keys}"
-            ));
+            wrong(
+                &["max-scale", "min-scale"],
+                format!("max-scale={max} is less than min-scale={min}"),
+            );
         }
         let limit = cluster.max_scale_limit;
         if limit > 0 && annotations.max_scale == Some(0) {
-            self.mistakes.push(format!(
-                "max-scale=0 (unlimited), must be less than {limit}: {}",
-                key("max-scale")
-            ));
+            wrong(
+                &["max-scale"],
+                format!("max-scale=0 (unlimited), must be less than {limit}"),
+            );
         } else if limit > 0 && max > limit {
-            self.mistakes.push(format!(
-                "expected 1 <= {max} <= {limit}: {}",
-                key("max-scale")
-            ));
+            wrong(&["max-scale"], format!("expected 1 <= {max} <= {limit}"));
         }
         if let Some(scale) = annotations.activation_scale {
             if min > scale {
-                let keys = format!("{}, {}", key("activation-scale"), key("min-scale"));
-                let mistake =
-                    format!("min-scale={min} is greater than activation-scale={scale}: {keys}");
-                self.mistakes.push(mistake);
+                wrong(
+                    &["activation-scale", "min-scale"],
+                    format!("min-scale={min} is greater than activation-scale={scale}"),
+                );
             }
             if max > 0 && max < scale {
-                let keys = format!("{}, {}", key("activation-scale"), key("max-scale"));
-                let mistake =
-                    format!("max-scale={max} is less than activation-scale={scale}: {keys}");
-                self.mistakes.push(mistake);
+                wrong(
+                    &["activation-scale", "max-scale"],
+                    format!("max-scale={max} is less than activation-scale={scale}"),
+                );
             }
         }
     }

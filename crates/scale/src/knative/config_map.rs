@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::KnativeError;
 use super::duration::{self, Signed};
+use super::{KnativeError, Mistake};
 use crate::config::{TARGET_MIN, WINDOW_MAX, WINDOW_MIN};
 
 /// The settings of a cluster.
@@ -93,6 +93,30 @@ impl Default for ConfigMap {
 }
 
 impl ConfigMap {
+    /// The keys that mean something, in alphabetical order.
+    pub const KEYS: [&str; 20] = [
+        "activator-capacity",
+        "allow-zero-initial-scale",
+        "container-concurrency-target-default",
+        "container-concurrency-target-percentage",
+        "enable-scale-to-zero",
+        "initial-scale",
+        "max-scale",
+        "max-scale-down-rate",
+        "max-scale-limit",
+        "max-scale-up-rate",
+        "min-scale",
+        "panic-threshold-percentage",
+        "panic-window-percentage",
+        "pod-autoscaler-class",
+        "requests-per-second-target-default",
+        "scale-down-delay",
+        "scale-to-zero-grace-period",
+        "scale-to-zero-pod-retention-period",
+        "stable-window",
+        "target-burst-capacity",
+    ];
+
     /// Reads the entries of the ConfigMap.
     ///
     /// # Errors
@@ -131,7 +155,7 @@ impl Raw {
         }
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Mistake> {
         let config = &mut self.config;
         match key {
             "container-concurrency-target-percentage" => {
@@ -168,26 +192,38 @@ impl Raw {
     }
 
     /// In the order in which Knative checks; the first mistake counts.
-    fn check(mut self) -> Result<ConfigMap, String> {
+    fn check(mut self) -> Result<ConfigMap, Mistake> {
         self.check_times()?;
         let config = &self.config;
         let burst = config.target_burst_capacity;
         if burst < 0.0 && burst != -1.0 {
-            return Err(format!(
-                "target-burst-capacity must be either non-negative or -1 (for unlimited), was: {burst:.6}"
+            return Err(Mistake::of(
+                &["target-burst-capacity"],
+                format!(
+                    "target-burst-capacity must be either non-negative or -1 (for unlimited), was: {burst:.6}"
+                ),
             ));
         }
         let fraction = config.target_fraction;
         if fraction <= 0.0 || fraction > 1.0 {
-            return Err(format!(
-                "container-concurrency-target-percentage = {fraction:.6} is outside of valid range of (0, 100]"
+            return Err(Mistake::of(
+                &["container-concurrency-target-percentage"],
+                format!(
+                    "container-concurrency-target-percentage = {fraction:.6} is outside of valid range of (0, 100]"
+                ),
             ));
         }
         let target = fraction * config.concurrency_target;
         if target < TARGET_MIN {
-            return Err(format!(
-                "container-concurrency-target-percentage and container-concurrency-target-default \
+            return Err(Mistake::of(
+                &[
+                    "container-concurrency-target-percentage",
+                    "container-concurrency-target-default",
+                ],
+                format!(
+                    "container-concurrency-target-percentage and container-concurrency-target-default \
                  yield target concurrency of {target}, can't be less than {TARGET_MIN}"
+                ),
             ));
         }
         at_least(
@@ -201,28 +237,39 @@ impl Raw {
         self.check_window()?;
         let panic = self.config.panic_window_percentage;
         if !(1.0..=100.0).contains(&panic) {
-            return Err(format!(
-                "panic-window-percentage = {panic:.6}, must be in [1, 100] interval"
+            return Err(Mistake::of(
+                &["panic-window-percentage"],
+                format!("panic-window-percentage = {panic:.6}, must be in [1, 100] interval"),
             ));
         }
         self.check_scales()?;
         Ok(self.config)
     }
 
-    fn check_times(&mut self) -> Result<(), String> {
+    fn check_times(&mut self) -> Result<(), Mistake> {
         if self.grace.negative || self.grace.length.is_zero() {
-            return Err("scale-to-zero-grace-period must be positive".to_owned());
+            return Err(Mistake::of(
+                &["scale-to-zero-grace-period"],
+                "scale-to-zero-grace-period must be positive".to_owned(),
+            ));
         }
         if self.delay.negative {
-            return Err("scale-down-delay cannot be negative".to_owned());
+            return Err(Mistake::of(
+                &["scale-down-delay"],
+                "scale-down-delay cannot be negative".to_owned(),
+            ));
         }
         if self.delay.length.subsec_nanos() != 0 {
-            return Err(
+            return Err(Mistake::of(
+                &["scale-down-delay"],
                 "scale-down-delay must be specified with at most second precision".to_owned(),
-            );
+            ));
         }
         if self.retention.negative {
-            return Err("scale-to-zero-pod-retention-period cannot be negative".to_owned());
+            return Err(Mistake::of(
+                &["scale-to-zero-pod-retention-period"],
+                "scale-to-zero-pod-retention-period cannot be negative".to_owned(),
+            ));
         }
         self.config.grace = self.grace.length;
         self.config.scale_down_delay = self.delay.length;
@@ -230,49 +277,65 @@ impl Raw {
         Ok(())
     }
 
-    fn check_window(&mut self) -> Result<(), String> {
+    fn check_window(&mut self) -> Result<(), Mistake> {
         let window = self.window.length;
         if self.window.negative || !(WINDOW_MIN..=WINDOW_MAX).contains(&window) {
-            return Err(format!(
-                "stable-window = {} s, must be in [6s, 1h0m0s] range",
-                window.as_secs_f64()
+            return Err(Mistake::of(
+                &["stable-window"],
+                format!(
+                    "stable-window = {} s, must be in [6s, 1h0m0s] range",
+                    window.as_secs_f64()
+                ),
             ));
         }
         if window.subsec_nanos() != 0 {
-            return Err("stable-window must be specified with at most second precision".to_owned());
+            return Err(Mistake::of(
+                &["stable-window"],
+                "stable-window must be specified with at most second precision".to_owned(),
+            ));
         }
         self.config.stable_window = window;
         Ok(())
     }
 
-    fn check_scales(&mut self) -> Result<(), String> {
+    fn check_scales(&mut self) -> Result<(), Mistake> {
         let least = i64::from(!self.config.allow_zero_initial_scale);
         if self.initial < least {
-            return Err(format!(
-                "initial-scale = {}, must be at least {least}",
-                self.initial
+            return Err(Mistake::of(
+                &["initial-scale"],
+                format!("initial-scale = {}, must be at least {least}", self.initial),
             ));
         }
         if self.min < 0 {
-            return Err(format!("min-scale = {}, must be at least 0", self.min));
+            return Err(Mistake::of(
+                &["min-scale"],
+                format!("min-scale = {}, must be at least 0", self.min),
+            ));
         }
         if self.max < 0 {
-            return Err(format!("max-scale = {}, must be at least 0", self.max));
+            return Err(Mistake::of(
+                &["max-scale"],
+                format!("max-scale = {}, must be at least 0", self.max),
+            ));
         }
         if self.limit > 0 && !(1..=self.limit).contains(&self.max) {
             let (max, limit) = (self.max, self.limit);
-            return Err(format!("max-scale = {max}, must be in [1, {limit}] range"));
+            return Err(Mistake::of(
+                &["max-scale"],
+                format!("max-scale = {max}, must be in [1, {limit}] range"),
+            ));
         }
         if self.limit < 0 {
-            return Err(format!(
-                "max-scale-limit = {}, must be at least 0",
-                self.limit
+            return Err(Mistake::of(
+                &["max-scale-limit"],
+                format!("max-scale-limit = {}, must be at least 0", self.limit),
             ));
         }
         if self.max > 0 && self.min > self.max {
             let (min, max) = (self.min, self.max);
-            return Err(format!(
-                "min-scale = {min}, must be at most max-scale = {max}"
+            return Err(Mistake::of(
+                &["min-scale", "max-scale"],
+                format!("min-scale = {min}, must be at most max-scale = {max}"),
             ));
         }
         // All are within an int32, from `whole`, and not negative.
@@ -285,23 +348,27 @@ impl Raw {
     }
 }
 
-fn float(key: &str, value: &str) -> Result<f64, String> {
+fn float(key: &str, value: &str) -> Result<f64, Mistake> {
     let number = value
         .trim()
         .parse::<f64>()
         .ok()
         .filter(|number| number.is_finite());
-    number.ok_or_else(|| format!("failed to parse {key:?}: {value:?} is no number"))
+    number.ok_or_else(|| unread(key, value, "number"))
 }
 
-fn length(key: &str, value: &str) -> Result<Signed, String> {
-    duration::parse(value.trim())
-        .ok_or_else(|| format!("failed to parse {key:?}: {value:?} is no duration, such as 60s"))
+fn length(key: &str, value: &str) -> Result<Signed, Mistake> {
+    duration::parse(value.trim()).ok_or_else(|| unread(key, value, "duration, such as 60s"))
 }
 
-fn whole(key: &str, value: &str) -> Result<i64, String> {
+fn whole(key: &str, value: &str) -> Result<i64, Mistake> {
     let number = value.trim().parse::<i32>().map(i64::from);
-    number.map_err(|_| format!("failed to parse {key:?}: {value:?} is no whole number"))
+    number.map_err(|_| unread(key, value, "whole number"))
+}
+
+fn unread(key: &str, value: &str, what: &str) -> Mistake {
+    let message = format!("failed to parse {key:?}: {value:?} is no {what}");
+    Mistake::of(&[key], message)
 }
 
 /// Any other word than "true" is false.
@@ -309,16 +376,18 @@ fn flag(value: &str) -> bool {
     value.trim().eq_ignore_ascii_case("true")
 }
 
-fn at_least(key: &str, value: f64, least: f64) -> Result<(), String> {
+fn at_least(key: &str, value: f64, least: f64) -> Result<(), Mistake> {
     if value < least {
-        return Err(format!("{key} = {value:.6}, must be at least {least}"));
+        let message = format!("{key} = {value:.6}, must be at least {least}");
+        return Err(Mistake::of(&[key], message));
     }
     Ok(())
 }
 
-fn more_than_one(key: &str, value: f64) -> Result<(), String> {
+fn more_than_one(key: &str, value: f64) -> Result<(), Mistake> {
     if value <= 1.0 {
-        return Err(format!("{key} = {value:.6}, must be greater than 1.0"));
+        let message = format!("{key} = {value:.6}, must be greater than 1.0");
+        return Err(Mistake::of(&[key], message));
     }
     Ok(())
 }

@@ -12,7 +12,10 @@ use crate::cli::values::{self, DURATION_MAX};
 use crate::gateway::plan::{
     ADMIN_DEFAULT, DRAIN_QUIET_DEFAULT, LISTEN_DEFAULT, PemPair, ProcessPlan,
 };
-use crate::run;
+use crate::run::plan::{self, RESIDENCE_DEFAULT, RoomPlan};
+
+/// The longest stay that can be asked for; whoever waits has given up long before.
+const RESIDENCE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Settings of the process as far as they were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(crate) struct ProcessSettings {
     pub(crate) tls: Option<PemPair>,
     /// Bytes that all replicas together may have.
     pub(crate) replicas_memory: Option<u64>,
+    /// How long a replica stays before it has to make room for others.
+    pub(crate) replicas_residence: Option<Duration>,
     /// Whether services may have commands, as those of `plimsoll run` do.
     pub(crate) commands: bool,
 }
@@ -35,7 +40,10 @@ impl ProcessSettings {
     /// `commands` says whether services may have commands.
     pub(super) fn read(root: &Section<'_>, folder: &Path, commands: bool) -> Self {
         let memory = commands
-            .then(|| root.text("replicas-memory", values::bytes))
+            .then(|| root.text("replicas-memory", memory))
+            .flatten();
+        let residence = commands
+            .then(|| root.duration("replicas-residence", Duration::ZERO..=RESIDENCE_MAX))
             .flatten();
         let listener = |key| root.text(key, values::listener).map(|found| found.value);
         let log_format = root.text("log-format", |text| match text {
@@ -61,6 +69,7 @@ impl ProcessSettings {
                 pair
             }),
             replicas_memory: memory.map(|found| found.value),
+            replicas_residence: residence,
             commands: false,
         }
     }
@@ -75,6 +84,7 @@ impl ProcessSettings {
             log_format: self.log_format.or(other.log_format),
             tls: self.tls.or(other.tls),
             replicas_memory: self.replicas_memory.or(other.replicas_memory),
+            replicas_residence: self.replicas_residence.or(other.replicas_residence),
             commands: self.commands || other.commands,
         }
     }
@@ -86,14 +96,25 @@ impl ProcessSettings {
             admin: self.admin.unwrap_or(ADMIN_DEFAULT),
             workers: self.workers.unwrap_or_else(plimsoll_proxy::default_workers),
             drain_quiet: self.drain_quiet.unwrap_or(if self.commands {
-                run::plan::DRAIN_QUIET_DEFAULT
+                plan::DRAIN_QUIET_DEFAULT
             } else {
                 DRAIN_QUIET_DEFAULT
             }),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             tls: self.tls,
-            replicas_memory: self.replicas_memory,
+            room: RoomPlan {
+                memory: self.replicas_memory,
+                residence: self.replicas_residence.unwrap_or(RESIDENCE_DEFAULT),
+            },
         }
+    }
+}
+
+/// A number of bytes, of which there are some.
+pub(super) fn memory(text: &str) -> Result<u64, String> {
+    match values::bytes(text)? {
+        0 => Err("0 bytes are none; leave it out for no limit".to_owned()),
+        bytes => Ok(bytes),
     }
 }
 

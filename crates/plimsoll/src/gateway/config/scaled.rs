@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use plimsoll_fleet::{CommandSpec, LinePattern, Readiness, StopSignal};
 use plimsoll_proxy::UpgradedLimits;
-use plimsoll_scale::{Metric, Policy, REPLICAS_MAX, ScaleConfig, WINDOW_MAX, WINDOW_MIN};
+use plimsoll_scale::{
+    Aggregation, Metric, Policy, REPLICAS_MAX, ScaleConfig, WINDOW_MAX, WINDOW_MIN,
+};
 
+use super::process::memory;
 use super::section::Section;
-use super::service::{limit, path_prefix, word};
+use super::service::{Surroundings, limit, path_prefix, word};
 use crate::cli::values::{self, DURATION_MAX};
 use crate::gateway::plan::ServicePlan;
 use crate::run::plan::{CONCURRENCY_DEFAULT, MAX_DEFAULT, QUEUE_AGE_DEFAULT, ScaledPlan};
@@ -22,52 +25,50 @@ pub(super) const POLICIES: [(&str, Policy); 2] =
 pub(super) const METRICS: [(&str, Metric); 2] =
     [("concurrency", Metric::Concurrency), ("rps", Metric::Rps)];
 
+/// How the seconds of a window become one number, in the words of settings.
+pub(super) const AGGREGATIONS: [(&str, Aggregation); 2] = [
+    ("linear", Aggregation::Linear),
+    ("weighted-exponential", Aggregation::WeightedExponential),
+];
+
 /// Reads the command of a service and what belongs to it, if it has one.
-pub(super) fn read(section: &Section<'_>, plan: &mut ServicePlan, folder: &Path) {
+pub(super) fn read(section: &Section<'_>, plan: &mut ServicePlan, around: &Surroundings<'_>) {
     let words = section.list("command", |text| Ok(text.to_owned()));
     if !section.has("command") {
         return;
     }
     let mut words = words.into_iter().map(|found| found.value);
     let Some(program) = words.next() else {
-        section.wrong("command is empty; write command = [\"PROGRAM\", \"ARGUMENT\", \"{port}\"]");
+        section.wrong_value(
+            "command",
+            "it is empty; write command = [\"PROGRAM\", \"ARGUMENT\", \"{port}\"]",
+        );
         return;
     };
     let mut command = CommandSpec::new(program, words);
-    read_process(section, &mut command, folder);
+    read_process(section, &mut command, around.folder);
     let concurrency = section.number("concurrency", 0..=u64::from(u32::MAX));
     let concurrency = concurrency.map_or(CONCURRENCY_DEFAULT, |number| number as u32);
-    let mut scale = ScaleConfig {
-        concurrency: NonZeroU32::new(concurrency),
+    let slots = NonZeroU32::new(concurrency);
+    let knative = around.cluster.scale(section, slots);
+    let mut scale = knative.unwrap_or_else(|| ScaleConfig {
+        concurrency: slots,
         ..scale_default()
-    };
-    if let Some(table) = section.table("scale") {
-        read_scale(table, &mut scale);
-    }
-    if let Err(error) = scale.check() {
-        section.wrong(format!("scale: {error}"));
+    });
+    match section.table("scale") {
+        Some(table) => {
+            read_scale(&table, &mut scale);
+            check_scale(&table, &scale);
+            table.finish();
+        }
+        None => check_scale(section, &scale),
     }
     if let Err(error) = command.validate() {
-        section.wrong(error.to_string());
+        section.wrong_value(key_of(error.key), error.problem);
     }
-    for (key, instead) in [
-        ("endpoint-concurrency", "concurrency"),
-        ("upstreams", "command alone"),
-        ("upstream-file", "command alone"),
-        ("tls", "nothing: replicas are on this machine"),
-        ("dns", "nothing: replicas have no names"),
-    ] {
-        if section.has(key) {
-            section.wrong(format!(
-                "a service with a command has no {key}; write {instead}"
-            ));
-        }
-    }
+    refuse_others(section);
     plan.balancer.endpoint_concurrency = scale.concurrency;
     for_replicas(plan);
-    if section.has("slow-start") || section.has("retention") {
-        section.wrong("a service with a command has no slow-start and no retention: a new replica is a new one");
-    }
     if !section.has("queue") {
         plan.balancer.queue.age_max = QUEUE_AGE_DEFAULT;
     }
@@ -83,6 +84,56 @@ pub(super) fn read(section: &Section<'_>, plan: &mut ServicePlan, folder: &Path)
             idle: limit(section, "websocket-idle-timeout"),
         },
     });
+}
+
+/// Tells of what only services without a command have.
+fn refuse_others(section: &Section<'_>) {
+    for (key, instead) in [
+        ("endpoint-concurrency", "write concurrency"),
+        ("upstreams", "write command alone"),
+        ("upstream-file", "write command alone"),
+        ("tls", "replicas are on this machine"),
+        ("dns", "replicas have no names"),
+        ("slow-start", "a new replica is a new one"),
+        ("retention", "a new replica is a new one"),
+    ] {
+        if section.has(key) {
+            let message = format!("a service with a command has no {key}; {instead}");
+            section.wrong_key(key, message);
+        }
+    }
+}
+
+/// The key of the file for a field of [`CommandSpec`].
+fn key_of(field: &str) -> &'static str {
+    match field {
+        "environment" => "environment",
+        "group" => "exclusive-group",
+        "memory_max" => "memory",
+        "start_timeout" => "start-timeout",
+        "stop_grace" => "stop-grace",
+        "readiness" => "ready-path",
+        // The program and its arguments; there is no key for the others.
+        _ => "command",
+    }
+}
+
+/// Whatever the scaler minds and no key has minded before.
+fn check_scale(section: &Section<'_>, scale: &ScaleConfig) {
+    let Err(error) = scale.check() else {
+        return;
+    };
+    let key = match error.setting {
+        "scale_to_zero_retention" => "retention".to_owned(),
+        "panic_threshold" => "panic-threshold-percentage".to_owned(),
+        setting => setting.replace(['_', '.'], "-"),
+    };
+    let accepted = if error.accepted == "0 to max" {
+        format!("0 to {}, which max is", scale.max_replicas())
+    } else {
+        error.accepted.to_owned()
+    };
+    section.wrong_value(&key, format!("it is {}; accepted: {accepted}", error.got));
 }
 
 /// How a service with a command is scaled without a setting.
@@ -136,10 +187,7 @@ fn read_process(section: &Section<'_>, command: &mut CommandSpec, folder: &Path)
     if let Some(signal) = section.text("stop-signal", stop_signal) {
         command.stop_signal = signal.value;
     }
-    let memory = section.text("memory", |text| match values::bytes(text)? {
-        0 => Err("0 bytes are none; leave it out for no limit".to_owned()),
-        bytes => Ok(bytes),
-    });
+    let memory = section.text("memory", memory);
     command.memory_max = memory.map(|found| found.value);
     let group = section.text("exclusive-group", |text| match text {
         "" => Err("name the group, or leave it out".to_owned()),
@@ -153,7 +201,7 @@ fn stop_signal(text: &str) -> Result<StopSignal, String> {
     word(text, &words)
 }
 
-fn read_scale(section: Section<'_>, scale: &mut ScaleConfig) {
+fn read_scale(section: &Section<'_>, scale: &mut ScaleConfig) {
     let whole = |key, least: u32| {
         let found = section.number(key, u64::from(least)..=u64::from(REPLICAS_MAX));
         found.and_then(|number| u32::try_from(number).ok())
@@ -177,7 +225,7 @@ fn read_scale(section: Section<'_>, scale: &mut ScaleConfig) {
     if let Some(target) = section.real("target", plimsoll_scale::TARGET_MIN..=1e9) {
         scale.target = Some(target);
     }
-    if let Some(share) = section.text("utilization", values::share) {
+    if let Some(share) = section.text("utilization", utilization) {
         scale.utilization = share.value;
     }
     if let Some(window) = section.duration("window", WINDOW_MIN..=WINDOW_MAX) {
@@ -194,5 +242,34 @@ fn read_scale(section: Section<'_>, scale: &mut ScaleConfig) {
     if let Some(flag) = section.flag("scale-to-zero") {
         scale.scale_to_zero = flag.value;
     }
-    section.finish();
+    read_panic(section, scale);
+}
+
+/// What only `kpa` reads.
+fn read_panic(section: &Section<'_>, scale: &mut ScaleConfig) {
+    if let Some(words) = section.text("aggregation", |text| word(text, &AGGREGATIONS)) {
+        scale.aggregation = words.value;
+    }
+    if let Some(share) = section.real("panic-window-percentage", 1.0..=100.0) {
+        scale.panic_window_percentage = share;
+    }
+    if let Some(percentage) = section.real("panic-threshold-percentage", 1.0..=1e9) {
+        scale.panic_threshold = percentage / 100.0;
+    }
+    if let Some(rate) = section.real("scale-up-rate", 1.0..=1e9) {
+        scale.scale_up_rate = rate;
+    }
+    if let Some(rate) = section.real("scale-down-rate", 1.0..=1e9) {
+        scale.scale_down_rate = rate;
+    }
+}
+
+/// A share of a target; none of it would need replicas without end.
+fn utilization(text: &str) -> Result<f64, String> {
+    let share = values::share(text)?;
+    if share > 0.0 {
+        Ok(share)
+    } else {
+        Err("write more than 0% and at most 100%, such as 70%".to_owned())
+    }
 }

@@ -27,6 +27,14 @@ pub(crate) struct Section<'a> {
     problems: &'a Problems<'a>,
 }
 
+/// A key that the user has given, with a value that is written as text or as a number.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// As it would stand in quotes.
+    pub(crate) value: String,
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(crate) struct Found<T> {
@@ -68,6 +76,20 @@ impl<'a> Section<'a> {
     /// Tells that the table as a whole is wrong.
     pub(crate) fn wrong(&self, message: impl Into<String>) {
         self.problems.add(&self.span, &self.name, message);
+    }
+
+    /// Tells that `key` should not be here, or that something follows from it being here.
+    pub(crate) fn wrong_key(&self, key: &str, message: impl Into<String>) {
+        let place = self.table.get_key_value(key).map(|(key, _)| key.span());
+        let span = place.unwrap_or_else(|| self.span());
+        self.problems.add(&span, &self.key(key), message);
+    }
+
+    /// Tells that what `key` comes to is wrong: at its value, or at the table if that is from elsewhere.
+    pub(crate) fn wrong_value(&self, key: &str, message: impl Into<String>) {
+        let place = self.table.get(key).map(Spanned::span);
+        let span = place.unwrap_or_else(|| self.span());
+        self.problems.add(&span, &self.key(key), message);
     }
 
     /// Tells that a value is wrong.
@@ -335,6 +357,29 @@ impl<'a> Section<'a> {
             }
         }
         texts
+    }
+
+    /// Everything in this table, whatever it is called: strings, numbers, `true` and `false`.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (name, value) in self.table {
+            let name: &DeString<'_> = name.get_ref();
+            let text = match value.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().to_owned()),
+                DeValue::Float(number) => Ok(number.as_str().to_owned()),
+                DeValue::Boolean(flag) => Ok(flag.to_string()),
+                other => Err(format!("write a string in quotes, not {}", kind(other))),
+            };
+            match text {
+                Ok(value) => entries.push(Entry {
+                    name: name.to_string(),
+                    value,
+                }),
+                Err(message) => self.wrong_value(name, message),
+            }
+        }
+        entries
     }
 
     /// Tells of every key that nobody has asked for.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use plimsoll_proxy::{HostPattern, TimeLimits};
 
+use super::knative::Cluster;
 use super::process::pem_pair;
 use super::section::{Found, Section};
 use super::{balancing, path, scaled};
@@ -28,26 +29,46 @@ pub(crate) const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest run of checks that can be asked for.
 pub(crate) const HEALTH_RUN_MAX: u64 = 1_000;
 
+/// What is around a service in its file.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    /// Where paths begin.
+    pub(super) folder: &'a Path,
+    /// Whether services may have commands, as those of `plimsoll run` do.
+    pub(super) commands: bool,
+    /// Knative's settings of all services.
+    pub(super) cluster: Cluster,
+}
+
 /// A service that has been read, and where its routes stand.
 #[derive(Debug)]
 pub(super) struct ReadService {
     pub(super) plan: ServicePlan,
-    pub(super) route_spans: Vec<Range<usize>>,
+    pub(super) route_places: Vec<RoutePlace>,
+}
+
+/// Where a route stands.
+#[derive(Debug)]
+pub(super) struct RoutePlace {
+    /// Of each host.
+    pub(super) hosts: Vec<Range<usize>>,
+    /// Of the path if it has one, else of the whole.
+    pub(super) path: Range<usize>,
 }
 
 /// Reads a service. What is wrong is told to the section, and a default takes its place.
-///
-/// Only `plimsoll run` takes services with commands.
 pub(super) fn read(
     name: &Found<String>,
     section: Section<'_>,
-    folder: &Path,
-    commands: bool,
+    around: &Surroundings<'_>,
 ) -> ReadService {
+    let Surroundings {
+        folder, commands, ..
+    } = *around;
     if let Err(message) = service_name(&name.value) {
         section.wrong(message);
     }
-    let (routes, route_spans) = read_routes(&section);
+    let (routes, route_places) = read_routes(&section);
     let upstreams = read_upstreams(&section);
     let file = section.text("upstream-file", |text| path(folder, text));
     let mut plan = ServicePlan {
@@ -64,7 +85,10 @@ pub(super) fn read(
         });
     }
     if has_command && !commands {
-        section.wrong("a gateway starts no commands; use plimsoll run --config FILE.toml");
+        section.wrong_key(
+            "command",
+            "a gateway starts no commands; use plimsoll run --config FILE.toml",
+        );
     }
     plan.upstreams = upstreams.unwrap_or_default();
     plan.balancer = balancing::read(&section);
@@ -81,13 +105,13 @@ pub(super) fn read(
     let tls = section.table("tls");
     plan.tls = tls.and_then(|section| read_tls(section, &plan.upstreams, folder));
     if commands || has_command {
-        scaled::read(&section, &mut plan, folder);
+        scaled::read(&section, &mut plan, around);
     }
     if let Some(scaled) = &plan.scaled {
         plan.limits.upgraded = Some(scaled.websockets);
     }
     section.finish();
-    ReadService { plan, route_spans }
+    ReadService { plan, route_places }
 }
 
 /// A name that can stand in a label, a path of the API and a log line.
@@ -102,26 +126,34 @@ fn service_name(text: &str) -> Result<(), String> {
     }
 }
 
-fn read_routes(section: &Section<'_>) -> (Vec<RoutePlan>, Vec<Range<usize>>) {
+fn read_routes(section: &Section<'_>) -> (Vec<RoutePlan>, Vec<RoutePlace>) {
     let mut routes = Vec::new();
-    let mut spans = Vec::new();
+    let mut places = Vec::new();
     for table in section.tables("routes") {
         let hosts = table.list("hosts", host_pattern);
         let path = table.text("path", path_prefix);
+        places.push(RoutePlace {
+            hosts: hosts.iter().map(|found| found.span.clone()).collect(),
+            path: path
+                .as_ref()
+                .map_or_else(|| table.span(), |found| found.span.clone()),
+        });
         let path = path.map_or_else(|| "/".to_owned(), |found| found.value);
         routes.push(RoutePlan {
             hosts: hosts.into_iter().map(|found| found.value).collect(),
             // To a route, a slash at the end means nothing.
             path: format!("/{}", path.trim_matches('/')),
         });
-        spans.push(table.span());
         table.finish();
     }
     if routes.is_empty() {
         routes.push(RoutePlan::everything());
-        spans.push(section.span());
+        places.push(RoutePlace {
+            hosts: Vec::new(),
+            path: section.span(),
+        });
     }
-    (routes, spans)
+    (routes, places)
 }
 
 /// A host of a route: a name, `*.` before a name, or an address; without a port.

@@ -460,7 +460,8 @@ fn a_mistake_is_told_with_its_line_its_key_and_what_is_accepted() {
         let text = format!("{GOOD}{added}\n");
         let problems = read(&text).err().unwrap_or_default();
         let found = problems.iter().any(|problem| {
-            (problem.line, problem.key.as_str()) == (*line, *key) && problem.message.contains(word)
+            (problem.place.line(), problem.key.as_str()) == (Some(*line), *key)
+                && problem.message.contains(word)
         });
         if !found {
             wrong.push(format!(
@@ -484,7 +485,10 @@ upstreams = [
 ]
 "#;
     let problems = read(text).expect_err("four are wrong");
-    let lines: Vec<_> = problems.iter().map(|problem| problem.line).collect();
+    let lines: Vec<_> = problems
+        .iter()
+        .filter_map(|problem| problem.place.line())
+        .collect();
     assert_eq!(lines, [4, 5, 6, 7], "{}", told(&problems));
     assert!(problems[1].message.contains("on line 3 already"));
 }
@@ -496,7 +500,7 @@ fn all_mistakes_are_told_at_once() {
     let told = told(&problems);
     assert_eq!(problems.len(), 5, "{told}");
     assert!(
-        told.starts_with("etc/gateway.toml:1: listen: write IP:PORT"),
+        told.starts_with("etc/gateway.toml:1:10: listen: write IP:PORT"),
         "{told}"
     );
 }
@@ -510,7 +514,8 @@ fn a_broken_file_is_told_with_its_line() {
         ("a = 1\na = 2", 2),
     ] {
         let problems = read(text).expect_err(text);
-        assert_eq!(problems[0].line, line, "{text}: {}", told(&problems));
+        let found = problems[0].place.line();
+        assert_eq!(found, Some(line), "{text}: {}", told(&problems));
     }
 }
 

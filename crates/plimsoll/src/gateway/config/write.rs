@@ -10,13 +10,13 @@ use plimsoll_balance::Policy;
 use plimsoll_fleet::Readiness;
 
 use super::balancing::WRR_MODES;
-use super::scaled::{METRICS, POLICIES};
+use super::scaled::{AGGREGATIONS, METRICS, POLICIES};
 use crate::cli::{LogFormat, values};
 use crate::gateway::plan::{
     DnsPlan, Family, HealthPlan, PROTOCOLS, PemPair, Plan, ProcessPlan, RoutePlan, ServicePlan,
     UpstreamTlsPlan,
 };
-use crate::run::plan::ScaledPlan;
+use crate::run::plan::{RESIDENCE_DEFAULT, ScaledPlan};
 
 /// A string with quotes, as TOML has it.
 struct Quoted<'a>(&'a str);
@@ -103,8 +103,11 @@ fn process(lines: &mut Lines, plan: &ProcessPlan) {
             LogFormat::Json => "json",
         },
     );
-    if let Some(bytes) = plan.replicas_memory {
+    if let Some(bytes) = plan.room.memory {
         lines.text("replicas-memory", values::written_bytes(bytes));
+    }
+    if plan.room.residence != RESIDENCE_DEFAULT {
+        lines.duration("replicas-residence", plan.room.residence);
     }
     if let Some(pair) = &plan.tls {
         lines.table("tls");
@@ -215,6 +218,12 @@ fn scaled_tables(lines: &mut Lines, name: &str, plan: &ScaledPlan) {
     lines.duration("scale-to-zero-grace", scale.scale_to_zero_grace);
     lines.duration("retention", scale.scale_to_zero_retention);
     lines.bare("scale-to-zero", scale.scale_to_zero);
+    lines.text("aggregation", word(scale.aggregation, &AGGREGATIONS));
+    lines.bare("panic-window-percentage", scale.panic_window_percentage);
+    let threshold = scale.panic_threshold * 100.0;
+    lines.bare("panic-threshold-percentage", threshold);
+    lines.bare("scale-up-rate", scale.scale_up_rate);
+    lines.bare("scale-down-rate", scale.scale_down_rate);
     if !plan.command.environment.is_empty() {
         lines.table(&format!("{name}.environment"));
         for (key, value) in &plan.command.environment {

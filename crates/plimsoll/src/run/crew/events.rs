@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use plimsoll_balance::WhenEmpty;
-use plimsoll_fleet::{End, ReplicaEvent, ReplicaId, StartError};
+use plimsoll_fleet::{End, NoRoom, ReplicaEvent, ReplicaId, StartError};
 use plimsoll_meter::Clock;
 use plimsoll_proxy::Unavailable;
 
@@ -37,6 +37,8 @@ impl Shared {
                     replica = id.get(),
                     "gives way to {for_service}"
                 );
+                state.gave_way = true;
+                state.roster.give_way(id);
                 self.retire(&mut state, id);
             }
             ReplicaEvent::RoomFreed => state.retry_at = None,
@@ -90,22 +92,37 @@ impl Shared {
 
     /// A replica could not even be started.
     pub(super) fn cannot_start(&self, state: &mut State, error: &StartError) {
+        // The program is ending, or the service goes: nobody is to be told of it, and nothing is amiss.
+        if matches!(error, StartError::Closed) {
+            return;
+        }
         let wait = error.retry_after().unwrap_or(RETRY_DEFAULT);
         let now = self.clock.now();
         state.retry_at = Some(now.saturating_add(wait));
         let is_borne = match error {
             // Requests wait: something that was well has died, or another service is about to make room.
             StartError::BackingOff(view) => state.was_well && view.failures <= FAILURES_BORNE,
-            StartError::NoRoom(_) => true,
+            StartError::NoRoom(why) => !matches!(why, NoRoom::Never { .. }),
             _ => false,
         };
         let reason = match error {
             StartError::BackingOff(view) => view.last_failure.to_string(),
             error => error.to_string(),
         };
-        if !matches!(error, StartError::BackingOff(_)) && state.problem.as_ref() != Some(&reason) {
-            tracing::error!(service = self.name, "no replica was started: {reason}");
-            state.failures += 1;
+        match error {
+            StartError::BackingOff(_) => {}
+            // For how long still is told by the API; the log is told once.
+            StartError::NoRoom(why) if !matches!(why, NoRoom::Never { .. }) => {
+                let is_told = std::mem::replace(&mut state.waits_for_room, true);
+                if !is_told {
+                    tracing::info!(service = self.name, "{reason}");
+                }
+            }
+            _ if state.problem.as_ref() != Some(&reason) => {
+                tracing::error!(service = self.name, "no replica was started: {reason}");
+                state.failures += 1;
+            }
+            _ => {}
         }
         state.problem = Some(reason.clone());
         if !is_borne {

@@ -24,6 +24,8 @@ pub(crate) enum Standing {
 struct Replica {
     started: Tick,
     standing: Standing,
+    /// It makes room for another service, and is not to be taken back.
+    gives_way: bool,
 }
 
 /// The replicas of a service.
@@ -89,6 +91,7 @@ impl<I: Copy + Ord> Roster<I> {
         let replica = Replica {
             started: now,
             standing: Standing::Starting,
+            gives_way: false,
         };
         self.0.entry(id).or_insert(replica);
     }
@@ -102,6 +105,23 @@ impl<I: Copy + Ord> Roster<I> {
             }
             _ => false,
         }
+    }
+
+    /// It makes room for another service.
+    pub(crate) fn give_way(&mut self, id: I) {
+        if let Some(replica) = self.0.get_mut(&id) {
+            replica.gives_way = true;
+        }
+    }
+
+    /// Those that may be taken back although they were to go, the newest first.
+    pub(crate) fn reclaimable(&self) -> Vec<(I, SocketAddr)> {
+        let mut draining = self.draining();
+        draining.retain(|(id, ..)| !self.0.get(id).is_some_and(|replica| replica.gives_way));
+        draining
+            .into_iter()
+            .map(|(id, address, _)| (id, address))
+            .collect()
     }
 
     /// It can take no more requests. Gives how it stood.
@@ -175,6 +195,17 @@ mod tests {
         assert_eq!(roster.counts(), expected);
         assert_eq!(roster.addresses(), [2, 3, 4, 5].map(address));
         assert_eq!(roster.draining(), [(5, address(5), at(9))]);
+    }
+
+    #[test]
+    fn who_makes_room_is_not_taken_back() {
+        let mut roster = roster();
+        assert!(roster.set(4, Standing::Draining(address(4), at(10))));
+        assert_eq!(roster.reclaimable(), [(5, address(5)), (4, address(4))]);
+        roster.give_way(5);
+        roster.give_way(99);
+        assert_eq!(roster.reclaimable(), [(4, address(4))]);
+        assert_eq!(roster.draining().len(), 2);
     }
 
     #[test]

@@ -62,6 +62,10 @@ pub(crate) struct State {
     pub(super) last_arrival: Tick,
     /// Whether the last replica that ended had been ready before.
     pub(super) was_well: bool,
+    /// It has made room for another service, and nobody has asked for it since: nothing is started for it to be kept.
+    pub(super) gave_way: bool,
+    /// It waits for others to make room.
+    pub(super) waits_for_room: bool,
 }
 
 impl Mode {
@@ -111,15 +115,22 @@ impl State {
             arrivals: 0,
             last_arrival: now,
             was_well: false,
+            gave_way: false,
+            waits_for_room: false,
         })
     }
 
     /// How many replicas there are to be.
     pub(crate) fn desired(&self) -> u32 {
-        match (self.mode, &self.decision) {
-            (Mode::Fixed(count), _) => count,
-            (Mode::Stopped, _) | (Mode::Auto, None) => 0,
-            (Mode::Auto, Some(decision)) => decision.desired,
+        let (wanted, least) = match (self.mode, &self.decision) {
+            (Mode::Fixed(count), _) => (count, count),
+            (Mode::Stopped, _) | (Mode::Auto, None) => (0, 0),
+            (Mode::Auto, Some(decision)) => (decision.desired, self.plan.scale.min),
+        };
+        if self.gave_way {
+            wanted.min(self.roster.counts().present().max(least))
+        } else {
+            wanted
         }
     }
 

@@ -39,6 +39,14 @@ struct Look {
     again: Option<Tick>,
 }
 
+impl Look {
+    /// Whether anybody is there, or waits.
+    fn is_wanted(&self) -> bool {
+        let load = self.observation.load;
+        self.in_flight > 0 || load.is_some_and(|load| load.waiting > 0)
+    }
+}
+
 impl Shared {
     /// Looks, decides, and starts and stops replicas. Gives when the next turn is due if nothing happens before.
     pub(super) fn turn(&self) -> Option<Tick> {
@@ -51,6 +59,9 @@ impl Shared {
         if look.in_flight > 0 {
             // Arrivals are seen at the next look, which is soon.
             self.demand.wake_on(WakeOn::Waiting);
+        }
+        if look.is_wanted() {
+            state.gave_way = false;
         }
         state.scaler.observe(now, &look.observation);
         let decision = state.scaler.decide(now);
@@ -137,7 +148,7 @@ impl Shared {
     /// Takes back who was about to go, and starts others.
     fn grow(&self, state: &mut State, now: Tick, missing: u32) {
         let mut missing = missing as usize;
-        for (id, address, _) in state.roster.draining().into_iter().take(missing) {
+        for (id, address) in state.roster.reclaimable().into_iter().take(missing) {
             state.roster.set(id, Standing::Ready(address));
             self.balancer.set_draining(now, &address.to_string(), false);
             missing -= 1;
@@ -149,6 +160,7 @@ impl Shared {
             match self.replicas.start() {
                 Ok(id) => {
                     state.starts += 1;
+                    state.waits_for_room = false;
                     state.roster.started(now, id);
                 }
                 Err(error) => return self.cannot_start(state, &error),

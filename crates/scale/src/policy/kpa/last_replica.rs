@@ -76,8 +76,13 @@ impl LastReplica {
 
     fn let_go(&mut self, now: Tick, config: &ScaleConfig, replicas: &Replicas) -> Wish {
         if self.phase == Phase::Activating {
-            if replicas.present() > 0 && replicas.ready == 0 {
+            if replicas.ready == 0 && replicas.present() > 0 {
                 return Wish::Leave(None);
+            }
+            if replicas.ready == 0 {
+                // It has been given up, and there is nothing to keep.
+                self.phase = Phase::Inactive(now);
+                return Wish::Want(0);
             }
             self.phase = Phase::Active(now);
         }
@@ -109,5 +114,159 @@ impl LastReplica {
             return Wish::Want(0);
         }
         Wish::Leave(Some(queued.saturating_add(grace)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decision::Reason;
+
+    /// When the rows are looked at.
+    const NOW: u64 = 100_000;
+
+    fn ago(seconds: u64) -> Tick {
+        Tick::from_nanos((NOW - seconds) * 1_000_000_000)
+    }
+
+    /// What Knative's reconciler is set to in its own tests.
+    fn config(change: fn(&mut ScaleConfig)) -> ScaleConfig {
+        let mut config = ScaleConfig {
+            scale_to_zero_grace: Duration::from_secs(60),
+            window: Duration::from_secs(300),
+            ..ScaleConfig::default()
+        };
+        change(&mut config);
+        config
+    }
+
+    /// What becomes of a decision for none.
+    fn zero(phase: Phase, queued: Option<Tick>, config: &ScaleConfig, ready: u32) -> Wish {
+        let mut last = LastReplica {
+            phase,
+            queued_since: queued,
+        };
+        let evaluation = Evaluation {
+            desired: 0,
+            needed: 0,
+            excess_burst_capacity: -1.0,
+            panic: false,
+            reason: Reason::Idle,
+        };
+        // Who is being activated has begun, and is not ready.
+        let replicas = Replicas {
+            ready,
+            starting: u32::from(phase == Phase::Activating && ready == 0),
+            ..Replicas::default()
+        };
+        last.apply(ago(0), config, &evaluation, &replicas)
+    }
+
+    fn nothing(_: &mut ScaleConfig) {}
+
+    fn unreachable(config: &mut ScaleConfig) {
+        config.min = 2;
+        config.reachable = false;
+        config.scale_to_zero_retention = Duration::from_secs(600);
+    }
+
+    /// The phase, for how long requests have gone through the queue, and what is wanted; `None` is what is there.
+    type Row = (
+        &'static str,
+        Phase,
+        Option<u64>,
+        fn(&mut ScaleConfig),
+        Option<u32>,
+    );
+
+    #[track_caller]
+    fn check(rows: &[Row]) {
+        for (what, phase, queued, change, expected) in rows {
+            let ready = u32::from(*phase != Phase::Activating);
+            let wish = zero(*phase, queued.map(ago), &config(*change), ready);
+            let wanted = match wish {
+                Wish::Want(count) => Some(count),
+                Wish::Leave(_) => None,
+            };
+            assert_eq!(wanted, *expected, "{what}: {wish:?}");
+        }
+    }
+
+    fn retention(config: &mut ScaleConfig, seconds: u64) {
+        config.scale_to_zero_retention = Duration::from_secs(seconds);
+    }
+
+    #[test]
+    fn the_last_replica_stays_for_a_window_as_in_knative() {
+        let active = |seconds| Phase::Active(ago(seconds));
+        let short = |config: &mut ScaleConfig| config.window = Duration::from_secs(45);
+        check(&[
+            ("short of the window", active(299), None, nothing, Some(1)),
+            ("and of its own", active(44), None, short, Some(1)),
+            ("for the window", active(300), None, nothing, None),
+            ("on its way", Phase::Activating, None, nothing, None),
+        ]);
+        let ten = zero(active(299), None, &config(nothing), 10);
+        assert_eq!(ten, Wish::Want(1), "all but one go at once");
+    }
+
+    #[test]
+    fn the_last_replica_goes_after_grace_and_retention_as_in_knative() {
+        let inactive = |seconds| Phase::Inactive(ago(seconds));
+        let longer = |config: &mut ScaleConfig| retention(config, 120);
+        let as_long = |config: &mut ScaleConfig| retention(config, 60);
+        let shorter = |config: &mut ScaleConfig| retention(config, 42);
+        let queued = |config: &mut ScaleConfig| config.target_burst_capacity = -1.0;
+        let kept = |config: &mut ScaleConfig| config.scale_to_zero = false;
+        check(&[
+            ("for the grace", inactive(60), None, nothing, Some(0)),
+            ("the retention is longer", inactive(60), None, longer, None),
+            ("and as long", inactive(60), None, as_long, Some(0)),
+            ("for less", inactive(59), None, nothing, None),
+            ("and queued for less", inactive(59), Some(59), nothing, None),
+            (
+                "queued for the grace",
+                inactive(59),
+                Some(60),
+                nothing,
+                Some(0),
+            ),
+            (
+                "beyond the retention",
+                inactive(59),
+                Some(60),
+                shorter,
+                Some(0),
+            ),
+            ("always queued", inactive(60), None, queued, Some(0)),
+            (
+                "nothing leads there",
+                inactive(60),
+                None,
+                unreachable,
+                Some(0),
+            ),
+            ("nor for so long", inactive(59), None, unreachable, None),
+            ("never to zero", inactive(9_999), None, kept, Some(1)),
+        ]);
+    }
+
+    #[test]
+    fn what_could_not_be_started_is_given_up() {
+        let mut last = LastReplica {
+            phase: Phase::Activating,
+            queued_since: None,
+        };
+        let evaluation = Evaluation {
+            desired: 0,
+            needed: 0,
+            excess_burst_capacity: -1.0,
+            panic: false,
+            reason: Reason::Idle,
+        };
+        let wish = last.apply(ago(0), &config(nothing), &evaluation, &Replicas::default());
+        assert_eq!(wish, Wish::Want(0));
     }
 }
