@@ -146,6 +146,35 @@ fn a_plan_is_written_so_that_it_is_read_again() {
 }
 
 #[test]
+fn settings_of_knative_come_to_a_plan_that_is_written_and_read_again() {
+    let flags = ProcessSettings {
+        commands: true,
+        ..ProcessSettings::default()
+    };
+    let text = "[knative]\nstable-window = \"30s\"\nmax-scale-up-rate = 10\n\
+        [services.a]\ncommand = [\"a\"]\nconcurrency = 20\nroutes = [{ path = \"/a\" }]\n\
+        [services.a.knative]\n\"autoscaling.knative.dev/target\" = 7\n\
+        \"autoscaling.knative.dev/min-scale\" = \"12\"\nstable-window = \"40s\"\n\
+        [services.b]\ncommand = [\"b\"]\n[services.b.scale]\npolicy = \"plimsoll\"\nmax = 3\n";
+    let plan = parse("run.toml", text, &flags).unwrap_or_else(|found| panic!("{}", told(&found)));
+    let scale = |index: usize| {
+        &plan.services[index]
+            .scaled
+            .as_ref()
+            .expect("it has one")
+            .scale
+    };
+    let (a, b) = (scale(0), scale(1));
+    assert_eq!((a.policy.as_str(), b.policy.as_str()), ("kpa", "plimsoll"));
+    assert_eq!(a.target_value(), 7.0 * 0.7);
+    assert_eq!((a.min, a.max_replicas(), a.initial), (12, 12, 1));
+    assert_eq!((b.min, b.max_replicas(), b.scale_up_rate), (0, 3, 10.0));
+    assert_eq!((a.window.as_secs(), b.window.as_secs()), (40, 30));
+    let again = parse("run.toml", &plan.to_toml(), &flags);
+    assert_eq!(again, Ok(plan));
+}
+
+#[test]
 fn no_share_for_retries_is_no_retries() {
     let minimum = |retry: &str| {
         let text = format!("[services.web]\nupstreams = [\"1\"]\nretry = {{ {retry} }}\n");
