@@ -113,7 +113,7 @@ pub(crate) async fn accept_until(
         match accepted {
             Ok((stream, remote)) => take(Accepted {
                 stream,
-                remote,
+                remote: canonical(remote),
                 place,
                 tls: tls.clone(),
             }),
@@ -132,7 +132,7 @@ pub(crate) async fn accept_until(
                 stream.set_nonblocking(true)?;
                 take(Accepted {
                     stream: TcpStream::from_std(stream)?,
-                    remote,
+                    remote: canonical(remote),
                     place,
                     tls: tls.clone(),
                 });
@@ -142,6 +142,11 @@ pub(crate) async fn accept_until(
         }
     }
     Ok(())
+}
+
+/// A client of IPv4 on a socket for both versions is one of IPv4.
+fn canonical(remote: SocketAddr) -> SocketAddr {
+    SocketAddr::new(remote.ip().to_canonical(), remote.port())
 }
 
 /// Errors of a connection that went away before it was accepted, not of the port.

@@ -68,6 +68,9 @@ pub const SIZE_BOUNDS: [u64; 15] = [
 /// Whose requests they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Revision {
+    /// What the service is called in traces and metrics that are pushed; `None` is the first of the names below that
+    /// there is, from the service on.
+    pub service_name: Option<String>,
     /// The namespace.
     pub namespace: String,
     /// The service; empty if nobody has said.
@@ -327,14 +330,16 @@ impl Revision {
     #[must_use]
     pub fn resource(&self, version: &str) -> Vec<(&'static str, Attribute)> {
         let Self {
+            service_name,
             namespace,
             service,
             configuration,
             revision,
             pod,
         } = self;
-        let names = [service, configuration, revision, pod];
-        let name = names.into_iter().find(|name| !name.is_empty());
+        let names = [service, configuration, revision, pod].into_iter();
+        let mut names = service_name.iter().chain(names);
+        let name = names.find(|name| !name.is_empty());
         let all = [
             ("service.name", name.map_or("", String::as_str)),
             ("service.instance.id", pod),

@@ -26,6 +26,7 @@ use prost::Message as _;
 
 fn revision() -> Revision {
     Revision {
+        service_name: None,
         namespace: "default".to_owned(),
         service: "hello".to_owned(),
         configuration: "hello".to_owned(),

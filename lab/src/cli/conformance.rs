@@ -68,10 +68,13 @@ impl Args {
             let app = app.with_context(|| format!("cannot listen on {} (--app)", self.app))?;
             conformance::run(&targets, &app).await
         })?;
-        if outcomes.failed() > 0 {
-            bail!("\n{outcomes}");
+        match outcomes.failed() {
+            0 => Ok(outcomes.to_string()),
+            failed => {
+                println!("{outcomes}");
+                bail!("{failed} rows have failed");
+            }
         }
-        Ok(outcomes.to_string())
     }
 
     fn setup(&self) -> Setup {

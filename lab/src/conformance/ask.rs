@@ -19,6 +19,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often it is tried to find the process draining. A drain that nobody means is taken back after a second.
 const DRAIN_LOOKS_MAX: usize = 50;
 
+/// How many characters of a wrong body are told.
+const SHOWN_CHARS_MAX: usize = 60;
+
 /// Requests on their way.
 type Crowd = JoinSet<anyhow::Result<Answer>>;
 
@@ -200,7 +203,10 @@ fn check(expected: &Expected, answer: &Answer, reached: bool, asked: &str) -> Re
         && answer.body != body.as_bytes()
     {
         let found = String::from_utf8_lossy(&answer.body);
-        return Err(format!("body {found:?}, not {body:?}"));
+        let mut letters = found.chars();
+        let shown: String = letters.by_ref().take(SHOWN_CHARS_MAX).collect();
+        let rest = if letters.next().is_some() { "..." } else { "" };
+        return Err(format!("body {shown:?}{rest}, not {body:?}"));
     }
     if answer.is_broken != expected.broken.unwrap_or(false) {
         let word = if answer.is_broken {
@@ -216,7 +222,9 @@ fn check(expected: &Expected, answer: &Answer, reached: bool, asked: &str) -> Re
             return Err(format!("answer: {name} is {found:?}, not {value:?}"));
         }
     }
-    if let Some(wanted) = expected.reaches_app
+    // What the application sees or does not see, it can only see if it is reached.
+    let is_seen = !expected.seen.is_empty() || !expected.unseen.is_empty();
+    if let Some(wanted) = expected.reaches_app.or_else(|| is_seen.then_some(true))
         && wanted != reached
     {
         let word = if reached { "reaches" } else { "does not reach" };

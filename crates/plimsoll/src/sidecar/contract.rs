@@ -58,6 +58,8 @@ pub(crate) struct Names {
     pub(crate) revision: Option<String>,
     pub(crate) pod: Option<String>,
     pub(crate) pod_ip: Option<String>,
+    /// OpenTelemetry's name of the service, which has the better of the others where they are told to collectors.
+    pub(crate) service_name: Option<String>,
 }
 
 /// The part of zap's configuration that means something here.
@@ -118,6 +120,7 @@ impl Names {
             revision: reader.text("SERVING_REVISION"),
             pod: reader.text("SERVING_POD"),
             pod_ip: reader.text("SERVING_POD_IP"),
+            service_name: reader.text("OTEL_SERVICE_NAME"),
         }
     }
 }

@@ -104,6 +104,7 @@ impl Watching {
 fn revision(settings: &SidecarSettings) -> Revision {
     let identity = &settings.identity;
     Revision {
+        service_name: settings.names.service_name.clone(),
         namespace: identity.namespace().to_owned(),
         service: settings.names.service.clone().unwrap_or_default(),
         configuration: identity.configuration().to_owned(),
@@ -115,6 +116,7 @@ fn revision(settings: &SidecarSettings) -> Revision {
 fn request_log(settings: &SidecarSettings, lines: &Arc<Lines>) -> Option<Arc<RequestLog>> {
     let wanted = settings.observability.request_log.as_ref()?;
     let Revision {
+        service_name: _,
         namespace,
         service,
         configuration,

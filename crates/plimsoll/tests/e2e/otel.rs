@@ -206,7 +206,10 @@ async fn reaches_a_collector(protocol: &str, with_tls: bool) {
     let app = telling().await;
     let folder = Folder::new();
     let authority = folder.path("ca.crt");
-    let mut variables = vec![("CONTAINER_CONCURRENCY", "3")];
+    let mut variables = vec![
+        ("CONTAINER_CONCURRENCY", "3"),
+        ("OTEL_SERVICE_NAME", "greeter"),
+    ];
     let endpoint = if with_tls {
         let (to, certificate) = secured(to).await;
         folder.write("ca.crt", &certificate);
@@ -264,6 +267,10 @@ async fn reaches_a_collector(protocol: &str, with_tls: bool) {
 }
 
 fn has_counted_two(metrics: &ExportMetricsServiceRequest) {
+    let resource = metrics.resource_metrics[0].resource.as_ref().unwrap();
+    let mut attributes = resource.attributes.iter();
+    let name = attributes.find(|attribute| attribute.key == "service.name");
+    assert!(format!("{name:?}").contains("greeter"), "{name:?}");
     let scopes = &metrics.resource_metrics[0].scope_metrics;
     let of_name = |name: &str| {
         let mut all = scopes.iter().flat_map(|scope| &scope.metrics);

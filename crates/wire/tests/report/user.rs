@@ -11,6 +11,7 @@ use super::*;
 
 fn revision() -> Revision {
     Revision {
+        service_name: None,
         namespace: "default".to_owned(),
         service: "hello".to_owned(),
         configuration: "hello".to_owned(),
