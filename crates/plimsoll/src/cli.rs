@@ -99,7 +99,8 @@ enum Command {
 
 /// Reads the command line and the environment.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Fault> {
-    let matches = Cli::command().try_get_matches_from(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = Cli::command().try_get_matches_from(&arguments);
     let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
@@ -111,7 +112,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Act
         {
             return Ok(Action::Print(error.render().to_string()));
         }
-        Err(error) => return Err(Fault::Usage(one_line(&error))),
+        Err(error) => return Err(Fault::Usage(one_line(&error, arguments.get(1)))),
     };
     match cli.command {
         None => Ok(Action::Print(overview())),
@@ -154,20 +155,44 @@ fn overview() -> String {
     Cli::command().render_help().to_string()
 }
 
-/// clap's message without its usage and hints: what was wrong, and what is accepted.
-fn one_line(error: &clap::Error) -> String {
+/// clap's message without its usage: what was wrong, what is accepted, and whose help to read if `first` is the name of
+/// a subcommand.
+fn one_line(error: &clap::Error, first: Option<&OsString>) -> String {
     let message = error.render().to_string();
     let paragraph = message.split("\n\n").next().unwrap_or_default();
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    let command = match error.get(ContextKind::InvalidArg) {
+    let line = line
+        .trim_start_matches("error: ")
+        // The standard library's words for a number that is none.
+        .replace("invalid digit found in string", "not a whole number");
+    let lost = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(word)) => lost_command(error, word, &message),
         _ => None,
     };
-    format!(
-        "{}{} (see plimsoll --help)",
-        line.trim_start_matches("error: "),
-        command.unwrap_or_default()
-    )
+    let advice = match (lost, likely(error)) {
+        (Some(lost), _) => lost.to_owned(),
+        (None, Some(likely)) => format!("; did you mean {likely}?"),
+        (None, None) => String::new(),
+    };
+    let command = first
+        .and_then(|word| word.to_str())
+        .filter(|word| Cli::command().find_subcommand(word).is_some())
+        .map_or_else(String::new, |command| format!(" {command}"));
+    format!("{line}{advice} (see plimsoll{command} --help)")
+}
+
+/// The names that exist and are like what was typed, if there are any.
+fn likely(error: &clap::Error) -> Option<String> {
+    let kinds = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
+    match kinds.into_iter().find_map(|kind| error.get(kind))? {
+        ContextValue::String(name) => Some(name.clone()),
+        ContextValue::Strings(names) if !names.is_empty() => Some(names.join(" or ")),
+        _ => None,
+    }
 }
 
 /// What to say to somebody who has written a command for `plimsoll run` without what divides it from the flags.
