@@ -60,6 +60,7 @@ pub(crate) fn parse(file: &str, text: &str, flags: &ProcessSettings) -> Result<P
     let around = Surroundings {
         folder,
         commands,
+        replicas_memory: settings.replicas_memory,
         cluster: if commands {
             Cluster::read(&root)
         } else {

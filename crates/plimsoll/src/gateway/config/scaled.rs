@@ -47,6 +47,13 @@ pub(super) fn read(section: &Section<'_>, plan: &mut ServicePlan, around: &Surro
     };
     let mut command = CommandSpec::new(program, words);
     read_process(section, &mut command, around.folder);
+    if let (Some(one), Some(all)) = (command.memory_max, around.replicas_memory)
+        && one > all
+    {
+        let all = values::written_bytes(all);
+        let message = format!("all replicas together may have {all}, says replicas-memory");
+        section.wrong_value("memory", message);
+    }
     let concurrency = section.number("concurrency", 0..=u64::from(u32::MAX));
     let concurrency = concurrency.map_or(CONCURRENCY_DEFAULT, |number| number as u32);
     let slots = NonZeroU32::new(concurrency);

@@ -36,6 +36,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) folder: &'a Path,
     /// Whether services may have commands, as those of `plimsoll run` do.
     pub(super) commands: bool,
+    /// Bytes that all replicas together may have.
+    pub(super) replicas_memory: Option<u64>,
     /// Knative's settings of all services.
     pub(super) cluster: Cluster,
 }

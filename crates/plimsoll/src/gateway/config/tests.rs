@@ -175,6 +175,18 @@ fn settings_of_knative_come_to_a_plan_that_is_written_and_read_again() {
 }
 
 #[test]
+fn a_replica_may_not_have_more_memory_than_all_together() {
+    let flags = ProcessSettings {
+        commands: true,
+        ..ProcessSettings::default()
+    };
+    let text = "replicas-memory = \"1GiB\"\n[services.a]\ncommand = [\"a\"]\nmemory = \"2GiB\"\n";
+    let told = told(&parse("run.toml", text, &flags).expect_err("it is more"));
+    let first = "run.toml:4:10: services.a.memory: all replicas together may have 1GiB";
+    assert!(told.starts_with(first), "{told}");
+}
+
+#[test]
 fn no_share_for_retries_is_no_retries() {
     let minimum = |retry: &str| {
         let text = format!("[services.web]\nupstreams = [\"1\"]\nretry = {{ {retry} }}\n");

@@ -107,6 +107,8 @@ impl Shared {
         };
         let reason = match error {
             StartError::BackingOff(view) => view.last_failure.to_string(),
+            // Nothing is waited for.
+            StartError::NoRoom(why @ NoRoom::Never { .. }) => why.to_string(),
             error => error.to_string(),
         };
         match error {
