@@ -79,9 +79,15 @@ conformance url="http://127.0.0.1:8012" *arguments="":
 conformance-environment:
     @cargo run --quiet --locked -p plimsoll-lab -- conformance --environment
 
-# Replicas started and stopped again and again: no process, file descriptor or memory may be left
+# Replicas started and stopped again and again, by the library and by the program: no process, file descriptor or memory
+# may be left
 soak cycles="2000":
     PLIMSOLL_SOAK_CYCLES={{ cycles }} cargo test --locked -p plimsoll-fleet --test soak
+    PLIMSOLL_SOAK_CYCLES={{ cycles }} cargo test --locked -p plimsoll --test e2e -- --nocapture many_times_up_and_down
+
+# What `plimsoll run` promises, measured, and what of it is met: some five minutes; e.g. `just coldstart --only start,idle`
+coldstart *arguments="": release
+    "{{ target }}/release/lab" coldstart --plimsoll "{{ target }}/release/plimsoll" {{ arguments }}
 
 # What the README begins with; arguments go to the program, e.g. `just demo --plain`
 demo *arguments:

@@ -2,6 +2,7 @@
 
 mod apps;
 mod backend;
+mod coldstart;
 mod compare;
 mod conformance;
 mod image;
@@ -9,6 +10,8 @@ mod load;
 mod programs;
 mod scenarios;
 mod wire;
+
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +31,10 @@ enum Command {
     Chat(apps::ChatArgs),
     /// Serve as a language model does: slow to load, heavy, streaming its answers.
     Model(apps::ModelArgs),
+    /// Serve an answer that says when this process began and when it listened.
+    Witness(apps::WitnessArgs),
+    /// Measure what `plimsoll run` promises, and say what of it is met.
+    Coldstart(Box<coldstart::Args>),
     /// Send load to a URL and print counts and latencies.
     Load(Box<load::Args>),
     /// Measure plimsoll, HAProxy, nginx and Envoy side by side, in turns.
@@ -41,12 +48,14 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked and returns what is to be printed.
-    pub(crate) fn run(self) -> anyhow::Result<String> {
+    /// Does what was asked and returns what is to be printed. The process has begun at `began`.
+    pub(crate) fn run(self, began: Duration) -> anyhow::Result<String> {
         match self.command {
             Command::Backend(args) => args.run(),
             Command::Chat(args) => args.run(),
             Command::Model(args) => args.run(),
+            Command::Witness(args) => args.run(began),
+            Command::Coldstart(args) => args.run(),
             Command::Load(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Conformance(args) => args.run(),

@@ -29,7 +29,7 @@ mod procfs;
 pub(crate) mod scratch;
 mod spread;
 mod table;
-mod window;
+pub(crate) mod window;
 
 use std::path::{Path, PathBuf};
 

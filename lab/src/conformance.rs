@@ -14,7 +14,7 @@ mod app;
 mod ask;
 mod rows;
 mod script;
-mod wire;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::net::SocketAddr;

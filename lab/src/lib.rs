@@ -1,7 +1,8 @@
 //! The lab: what Plimsoll is tested and measured with. It is not shipped.
 //!
 //! - [`backend`]: a server whose every answer is asked for in the path, over HTTP/1.1 and h2c.
-//! - [`apps`]: applications for `plimsoll run`: a chat over WebSockets, and one that is slow to start.
+//! - [`apps`]: applications for `plimsoll run`: a chat over WebSockets, one that is slow to start, one that measures.
+//! - [`coldstart`]: what `plimsoll run` promises, measured with the program as it is shipped.
 //! - [`load`]: closed-loop and open-loop load generators with exact counts and quantiles of latency.
 //! - [`compare`]: Plimsoll, HAProxy, nginx and Envoy side by side on one machine, in turns.
 //! - [`conformance`]: Knative's contract for the process beside an application, asked over the wire.
@@ -35,6 +36,7 @@
 pub mod affinity;
 pub mod apps;
 pub mod backend;
+pub mod coldstart;
 pub mod compare;
 pub mod conformance;
 pub mod image;

@@ -9,9 +9,12 @@
 mod cli;
 
 use clap::Parser;
+use plimsoll_lab::apps::witness;
 
 fn main() -> anyhow::Result<()> {
-    let report = cli::Cli::parse().run()?;
+    // First of all, for whoever asks when this process began.
+    let began = witness::monotonic();
+    let report = cli::Cli::parse().run(began)?;
     println!("{report}");
     Ok(())
 }

@@ -31,6 +31,7 @@ pub(crate) mod watch;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use plimsoll_proxy::{Gateway, GatewayConfig, MonotonicClock, Running, ServerTls};
@@ -55,6 +56,10 @@ use crate::{cli, logs, memory, sidecar};
 /// Threads that wait for the resolver and for files; more questions wait for a thread.
 const BLOCKING_THREADS_MAX: usize = 16;
 
+/// How long such a thread stays when there is nothing to do: for ever. If none is there and none can be made, because the
+/// process table is full, the runtime panics; one that is there does the work of all.
+const BLOCKING_THREAD_STAYS: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// Runs until a signal ends it; with `--check`, shows the plan.
 pub(crate) fn run(settings: GatewaySettings) -> Result<(), Fault> {
     let GatewaySettings {
@@ -74,6 +79,7 @@ pub(crate) fn run(settings: GatewaySettings) -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_keep_alive(BLOCKING_THREAD_STAYS)
         .build()
         .context("cannot start")?;
     let served = runtime.block_on(serve(inputs, origin));

@@ -47,6 +47,10 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(400);
 /// So often a request looks for an instance, whether one has taken it or not.
 const TRIES_MAX: usize = 20;
 
+/// A request that may be done twice is taken by so many instances that end without an answer, and then by no other: it may
+/// be what ends them.
+const LOSSES_MAX: usize = 2;
+
 /// A request whose instance has died waits for another one so long, and twice as long each time, ...
 const LOSS_NOTICE_TIME: Duration = Duration::from_millis(25);
 
@@ -297,7 +301,7 @@ impl Errand<'_> {
         mut came: Result<Answered, NoAnswer>,
     ) -> Result<Answered, NoAnswer> {
         let mut tried = Vec::with_capacity(ATTEMPTS_MAX);
-        let mut sent = 1;
+        let (mut sent, mut losses) = (1, 0);
         for _ in 1..TRIES_MAX {
             let Some(reason) = again::reason(&came, outgoing.is_some(), copy.as_ref()) else {
                 return came;
@@ -308,6 +312,10 @@ impl Errand<'_> {
                 break;
             }
             sent += usize::from(!is_free);
+            losses += usize::from(reason == RetryReason::Reset && self.demand().is_some());
+            if losses == LOSSES_MAX {
+                break;
+            }
             tried.extend(exchange.endpoint().map(|endpoint| endpoint.id()));
             if let Err(failed) = &came {
                 // Its slot is for others from now on. An answer is kept until there is a chance of a better one.

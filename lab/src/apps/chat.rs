@@ -7,19 +7,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::{Body, serve, text};
+use super::{Body, WebSocket, serve, text, web_socket};
 
 /// Words that a slow listener may be behind; it misses what is older.
 const BEHIND_MAX: usize = 64;
@@ -53,33 +47,9 @@ async fn serve_on(listener: TcpListener) -> std::io::Result<()> {
 }
 
 fn answer(request: Request<Incoming>, said: broadcast::Sender<Bytes>) -> Response<Body> {
-    let key = request.headers().get(SEC_WEBSOCKET_KEY);
-    match (request.uri().path(), key) {
-        ("/", _) => text(StatusCode::OK, "text/html", PAGE),
-        ("/chat", Some(key)) => {
-            let accept = derive_accept_key(key.as_bytes());
-            let accept = HeaderValue::try_from(accept).expect("Base64 can be a header value");
-            tokio::spawn(async move {
-                // The client may have gone before it has switched.
-                if let Ok(upgraded) = hyper::upgrade::on(request).await {
-                    let stream = TokioIo::new(upgraded);
-                    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-                    take_part(socket, &said).await;
-                }
-            });
-            let mut response = Response::new(Empty::new().boxed_unsync());
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            let headers = response.headers_mut();
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-            response
-        }
-        ("/chat", None) => text(
-            StatusCode::UPGRADE_REQUIRED,
-            "text/plain",
-            "this is a WebSocket\n",
-        ),
+    match request.uri().path() {
+        "/" => text(StatusCode::OK, "text/html", PAGE),
+        "/chat" => web_socket(request, |socket| take_part(socket, said)),
         _ => text(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -89,10 +59,7 @@ fn answer(request: Request<Incoming>, said: broadcast::Sender<Bytes>) -> Respons
 }
 
 /// Until the client goes.
-async fn take_part<S>(mut socket: WebSocketStream<S>, said: &broadcast::Sender<Bytes>)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
+async fn take_part(mut socket: WebSocket, said: broadcast::Sender<Bytes>) {
     let mut heard = said.subscribe();
     let say = |words: String| {
         // Nobody may be there to hear it.
@@ -123,7 +90,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use tokio_tungstenite::connect_async;
+    use tokio_tungstenite::{WebSocketStream, connect_async};
 
     use super::*;
 

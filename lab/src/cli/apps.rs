@@ -1,9 +1,9 @@
-//! `lab chat` and `lab model`.
+//! `lab chat`, `lab model` and `lab witness`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use humantime::Duration;
-use plimsoll_lab::apps::{chat, model};
+use plimsoll_lab::apps::{chat, model, witness};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChatArgs {
@@ -29,6 +29,32 @@ pub(crate) struct ModelArgs {
     /// Listen while it loads, and answer 503.
     #[arg(long)]
     listen_while_loading: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WitnessArgs {
+    /// Port of the loopback interface to listen on.
+    #[arg(long, env = "PORT", value_name = "PORT")]
+    port: u16,
+    /// Say it on standard output, and end.
+    #[arg(long)]
+    tell: bool,
+}
+
+impl WitnessArgs {
+    /// The process has begun at `began`.
+    pub(crate) fn run(self, began: std::time::Duration) -> anyhow::Result<String> {
+        let listen = loopback(self.port);
+        if self.tell {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let told = runtime
+                .enable_all()
+                .build()?
+                .block_on(witness::tell(listen, began))?;
+            return Ok(told.to_string());
+        }
+        block_on(witness::run(listen, began))
+    }
 }
 
 impl ChatArgs {

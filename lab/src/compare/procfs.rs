@@ -54,12 +54,9 @@ impl Tree {
         })
     }
 
-    /// This process without its children, which other tests may start and end at any time.
-    #[cfg(test)]
-    pub(super) fn of_this_process_alone() -> Self {
-        Self {
-            pids: vec![std::process::id()],
-        }
+    /// A process without its descendants, which may come and go at any time.
+    pub fn alone(pid: u32) -> Self {
+        Self { pids: vec![pid] }
     }
 
     /// Processor time of all of them, user and system, to the clock tick (10 ms as a rule).
@@ -229,7 +226,7 @@ mod tests {
 
     #[test]
     fn this_process_can_be_read() {
-        let tree = Tree::of_this_process_alone();
+        let tree = Tree::alone(std::process::id());
         assert!(tree.scheduled_time().unwrap() > Duration::ZERO);
         let memory = tree.memory().unwrap();
         assert!(memory.peak_kib >= memory.rss_kib, "{memory:?}");

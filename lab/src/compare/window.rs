@@ -8,10 +8,10 @@ use crate::load::{self, Observer, Options, Summary};
 
 /// What a window has shown.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
-    pub(super) summary: Summary,
+pub(crate) struct Window {
+    pub(crate) summary: Summary,
     /// Processor time the proxy spent in it; `None` without a proxy.
-    pub(super) cpu: Option<Duration>,
+    pub(crate) cpu: Option<Duration>,
 }
 
 /// Reads the account at both ends of the window.
@@ -48,7 +48,7 @@ impl Observer for Account {
 
 impl Window {
     /// Runs `options` on processor `cpu`, accounting for the processes of `tree`.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         options: Options,
         cpu: usize,
         tree: Option<Tree>,
@@ -66,7 +66,7 @@ impl Window {
     }
 
     /// Processor time per request, in microseconds; `None` without a proxy or without requests.
-    pub(super) fn cpu_us_per_request(&self) -> Option<f64> {
+    pub(crate) fn cpu_us_per_request(&self) -> Option<f64> {
         let requests = self.summary.requests;
         (requests > 0).then_some(())?;
         Some(self.cpu?.as_secs_f64() * 1e6 / requests as f64)
@@ -97,7 +97,7 @@ mod tests {
             .spawn(None)
             .unwrap();
         // Generator and backend are this very process.
-        let tree = Tree::of_this_process_alone();
+        let tree = Tree::alone(std::process::id());
         let options = Options {
             connections: 4,
             duration: Duration::from_millis(200),

@@ -11,17 +11,17 @@ pub(super) const BYTES_MAX: u64 = 1024 * 1024;
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// The fields, a line each.
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Whether the body breaks off before its end.
-    pub(super) is_broken: bool,
+    pub(crate) is_broken: bool,
 }
 
 /// Sends a head and reads until the connection closes, as the head has to ask for.
-pub(super) async fn ask(to: SocketAddr, head: &str) -> anyhow::Result<Answer> {
+pub(crate) async fn ask(to: SocketAddr, head: &str) -> anyhow::Result<Answer> {
     let stream = TcpStream::connect(to).await;
     let mut stream = stream.with_context(|| format!("cannot connect to {to}"))?;
     stream.write_all(head.as_bytes()).await?;

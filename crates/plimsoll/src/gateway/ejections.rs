@@ -58,6 +58,11 @@ impl EjectionLog {
         }
     }
 
+    /// Whether nothing is left to be summed up.
+    pub(crate) fn all_told(&self) -> bool {
+        self.suppressed == 0
+    }
+
     /// Whether there may be another line.
     fn admit(&mut self, now: Tick) -> bool {
         if !self.is_within_period(now) {

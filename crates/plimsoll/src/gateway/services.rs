@@ -43,6 +43,8 @@ pub(crate) struct Services {
     workers: std::num::NonZeroUsize,
     dice: Arc<Dice>,
     members: ArcSwap<Vec<Arc<Member>>>,
+    /// Those of them without a command. They always have something to be done about.
+    unmanned: ArcSwap<Vec<Arc<Member>>>,
     /// Services that no route leads to any more, while requests are still with them.
     leaving: Mutex<Vec<Arc<Member>>>,
     /// Where replicas run, for services with a command.
@@ -72,6 +74,7 @@ impl Services {
             workers,
             dice: Arc::new(Dice::new(seed)),
             members: ArcSwap::default(),
+            unmanned: ArcSwap::default(),
             leaving: Mutex::default(),
             machine: None,
             ejections: Mutex::default(),
@@ -135,7 +138,12 @@ impl Services {
         };
         let gone = before.iter().filter(|old| !stays(old)).cloned();
         self.leaving.lock().extend(gone);
+        let unmanned = members.iter().filter(|member| member.crew.is_none());
+        self.unmanned.store(Arc::new(unmanned.cloned().collect()));
         self.members.store(Arc::new(members));
+        if let Some(machine) = &self.machine {
+            machine.awake().wake();
+        }
         Ok(routes)
     }
 
@@ -229,33 +237,45 @@ impl Services {
         }
     }
 
-    /// Does the housekeeping, for as long as it is polled.
+    /// Does the housekeeping, for as long as it is polled. It sleeps while there is none.
     pub(crate) async fn keep_advancing(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(ADVANCE_PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            self.advance(self.clock.now());
+            let is_at_rest = self.advance(self.clock.now());
+            if is_at_rest && let Some(machine) = &self.machine {
+                machine.awake().entered().await;
+            }
         }
     }
 
-    fn advance(&self, now: Tick) {
+    /// Linear in the services that do something. Gives whether there is none.
+    fn advance(&self, now: Tick) -> bool {
         let mut ejections = self.ejections.lock();
-        for member in self.members.load().iter() {
-            if member.crew.as_ref().is_some_and(|crew| crew.is_at_rest()) {
-                continue;
-            }
+        let unmanned = self.unmanned.load();
+        for member in unmanned.iter() {
             member.balancer.advance(now);
             member.endpoints.expire(now);
             ejections.tell(now, &member.plan.name, member.balancer.take_events());
         }
+        if let Some(machine) = &self.machine {
+            let tell = |name: &str, events| ejections.tell(now, name, events);
+            machine.awake().tend(now, tell);
+        }
         ejections.sum_up(now);
+        let all_told = ejections.all_told();
         drop(ejections);
         let mut leaving = self.leaving.lock();
         leaving.retain(|member| {
             member.balancer.advance(now);
             member.service.meter().in_flight().total > 0
         });
+        let nobody = |machine: &Machine| machine.awake().is_empty();
+        unmanned.is_empty()
+            && leaving.is_empty()
+            && all_told
+            && self.machine.as_ref().is_none_or(nobody)
     }
 
     /// The last ejections and re-entries of `service`, or of all services, the newest first.

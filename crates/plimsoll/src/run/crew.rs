@@ -4,6 +4,7 @@
 //! ended, somebody asks for something else, or a time has come that the last decision named. Then it takes one turn
 //! ([`turn`]). Requests never wait for it as long as there are replicas: if it stalls, all that is missing are changes.
 
+mod awake;
 mod events;
 pub(super) mod roster;
 mod state;
@@ -11,7 +12,7 @@ mod turn;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,6 +24,7 @@ use plimsoll_proxy::{Demand, MonotonicClock, Service};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+pub(crate) use self::awake::Awake;
 pub(crate) use self::state::{Mode, State, Trouble};
 use crate::gateway::endpoints::Endpoints;
 use crate::gateway::tasks::Task;
@@ -48,6 +50,9 @@ pub(crate) struct Shared {
     pub(super) replicas: ReplicaSet,
     pub(super) state: Mutex<State>,
     ears: Arc<Ears>,
+    awake: Arc<Awake>,
+    /// Whether it is among those in `awake`.
+    is_awake: AtomicBool,
     /// Somebody has asked for something else.
     asked: Notify,
 }
@@ -79,7 +84,7 @@ impl Observer for Ears {
 impl Crew {
     /// Begins to keep the replicas of a service. There are none yet.
     pub(crate) fn begin(
-        host: &Host,
+        (host, awake): (&Host, &Arc<Awake>),
         plan: &ScaledPlan,
         service: &Service,
         endpoints: &Arc<Endpoints>,
@@ -109,6 +114,8 @@ impl Crew {
             replicas,
             state: Mutex::new(state),
             ears,
+            awake: Arc::clone(awake),
+            is_awake: AtomicBool::new(false),
             asked: Notify::new(),
         });
         let task = Task::spawn(Arc::clone(&shared).keep(heard));
@@ -147,11 +154,6 @@ impl Crew {
         self.shared.asked.notify_one();
     }
 
-    /// Whether nothing needs to be looked at: nobody is there and nobody waits.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.shared.endpoints.addresses().is_empty() && self.shared.balancer.waiting() == 0
-    }
-
     /// The most replicas there may be.
     pub(crate) fn max(&self) -> u32 {
         self.shared.state.lock().plan.scale.max_replicas()
@@ -173,6 +175,7 @@ impl Shared {
     async fn keep(self: Arc<Self>, mut heard: UnboundedReceiver<ReplicaEvent>) {
         loop {
             let next = self.turn();
+            self.awake.enter(&self);
             let turned = self.clock.now();
             tokio::select! {
                 Some(event) = heard.recv() => {
@@ -202,6 +205,11 @@ impl Shared {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Whether nothing needs to be looked at: nobody is there and nobody waits.
+    fn is_at_rest(&self) -> bool {
+        self.endpoints.addresses().is_empty() && self.balancer.waiting() == 0
     }
 
     /// A request has been seen.

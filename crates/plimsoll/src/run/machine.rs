@@ -6,7 +6,7 @@ use anyhow::Context;
 use plimsoll_fleet::{Host, HostConfig, Keeper, OutputLine};
 use plimsoll_proxy::{Demand, MonotonicClock, Service};
 
-use super::crew::Crew;
+use super::crew::{Awake, Crew};
 use super::plan::{RoomPlan, ScaledPlan};
 use crate::gateway::endpoints::Endpoints;
 
@@ -16,6 +16,7 @@ pub(crate) struct Machine {
     host: Host,
     /// How limits of memory are kept is told before the first.
     limits_told: Arc<Once>,
+    awake: Arc<Awake>,
 }
 
 impl Machine {
@@ -29,9 +30,12 @@ impl Machine {
             ..HostConfig::default()
         };
         let host = Host::new(config).context("cannot start processes")?;
+        // Some thread has to be there for what waits for files, in case that none can be made later.
+        drop(tokio::task::spawn_blocking(|| ()));
         Ok(Self {
             host,
             limits_told: Arc::new(Once::new()),
+            awake: Arc::default(),
         })
     }
 
@@ -47,7 +51,19 @@ impl Machine {
         if plan.command.memory_max.is_some() {
             self.limits_told.call_once(|| self.tell_limits());
         }
-        Crew::begin(&self.host, plan, service, endpoints, demand, clock)
+        Crew::begin(
+            (&self.host, &self.awake),
+            plan,
+            service,
+            endpoints,
+            demand,
+            clock,
+        )
+    }
+
+    /// The services about which there is something to do.
+    pub(crate) fn awake(&self) -> &Awake {
+        &self.awake
     }
 
     /// Says who keeps limits of memory.

@@ -221,3 +221,21 @@ async fn a_request_whose_only_instance_has_died_waits_for_the_next() {
     assert_eq!(answered(asked).await.status, 200);
     stage.setup.at_rest().await;
 }
+
+#[tokio::test]
+async fn a_request_that_ends_instances_ends_two_of_them_at_most() {
+    let stage = Stage::new(1, None);
+    let mut endpoints = Vec::new();
+    for _ in 0..4 {
+        endpoints.push(Endpoint::hanging_up().await);
+    }
+    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+    stage.set(&addresses);
+    let answer = stage.setup.ask(GET).await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    let served: usize = endpoints.iter().map(Endpoint::served).sum();
+    assert_eq!(served, 2);
+    let refused = stage.setup.view().not_retried;
+    assert_eq!(refused.iter().sum::<u64>(), 1, "{refused:?}");
+    stage.setup.at_rest().await;
+}

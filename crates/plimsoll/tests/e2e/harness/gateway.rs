@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use super::http1::{self, Answer};
 use super::metrics::Metrics;
@@ -32,18 +32,25 @@ pub(crate) struct Folder(PathBuf);
 impl Gateway {
     /// Starts it with these arguments, and waits until it serves.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        Self::start_as("gateway", arguments).await
+        Self::start_as(plimsoll(), "gateway", arguments).await
     }
 
     /// Starts `plimsoll run`, which has all that a gateway has.
     pub(crate) async fn run(arguments: &[&str]) -> Self {
-        Self::start_as("run", arguments).await
+        Self::start_as(plimsoll(), "run", arguments).await
     }
 
-    async fn start_as(command: &str, arguments: &[&str]) -> Self {
+    /// The same as another user of this machine, which only root can do.
+    pub(crate) async fn run_by(user: u32, arguments: &[&str]) -> Self {
+        let mut program = plimsoll();
+        program.uid(user);
+        Self::start_as(program, "run", arguments).await
+    }
+
+    async fn start_as(mut program: Command, command: &str, arguments: &[&str]) -> Self {
         // Unless the test has one of its own: a flag cannot be given twice.
         let unless_given = |flag, value| (!arguments.contains(&flag)).then_some([flag, value]);
-        let mut child = plimsoll()
+        let mut child = program
             .arg(command)
             .args(["--listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
