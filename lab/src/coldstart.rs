@@ -1,7 +1,7 @@
 //! What `plimsoll run` promises, measured with the program as it is shipped.
 //!
 //! Each [`Part`] starts the program, has it do what the promise is about, and says what came of it beside what was
-//! promised: a [`Promise`]. Clients are here, applications are this program again ([`apps`](crate::apps)). Where a
+//! promised. Clients are here, applications are this program again ([`apps`](crate::apps)). Where a
 //! moment in one process is compared with one in another, both are readings of the monotonic clock.
 //!
 //! The parts are:
