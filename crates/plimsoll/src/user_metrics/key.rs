@@ -6,6 +6,7 @@ use plimsoll_wire::ProxyError;
 use plimsoll_wire::user::{OTHER, OTHER_METHOD, RequestLabels, RequestSeries, Revision, RouteTag};
 
 use super::names::Names;
+use crate::telemetry::may_be_of_knative;
 
 /// The most values of `Host` that are told apart.
 const ADDRESSES_MAX: usize = 32;
@@ -127,6 +128,9 @@ impl Vocabulary {
 
     /// Knative's rules: `kn.route.tag` of queue-proxy.
     fn route(&self, headers: &HeaderMap) -> usize {
+        if !may_be_of_knative(headers) {
+            return ROUTE_DISABLED;
+        }
         let value = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
         let (tag, default) = (value(TAG), value(DEFAULT_ROUTE));
         match (tag, default) {
