@@ -12,7 +12,7 @@ use crate::harness::app::{self, App};
 use crate::harness::gateway::{Folder, Gateway};
 use crate::harness::http1::{self, Client, End};
 use crate::harness::{eventually, h2c, soon};
-use crate::memory::{PEAK_KIB_MAX, peak_kib};
+use crate::memory::{PEAK_KIB_MAX, Peak};
 
 const A: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na";
 
@@ -198,6 +198,7 @@ async fn hundreds_of_endpoints_each_get_their_part_and_half_of_them_may_go() {
     list(&apps);
     let text = "[services.a]\nupstream-file = \"list\"\npolicy = \"round-robin\"\n";
     let gateway = Gateway::configured(&folder.write("g.toml", text)).await;
+    let peak = Peak::watch(gateway.pid());
     let mut client = Client::connect(gateway.data).await;
     for _ in 0..COUNT {
         assert_eq!(client.get("/").await.status, 200);
@@ -229,7 +230,7 @@ async fn hundreds_of_endpoints_each_get_their_part_and_half_of_them_may_go() {
     assert_eq!(picks.iter().sum::<u64>(), (COUNT / 2 + COUNT) as u64);
     let used = picks.iter().filter(|picks| **picks > 1).count();
     assert!(used > COUNT / 4, "{used} of {} were used", COUNT / 2);
-    let peak = peak_kib(gateway.pid());
+    let peak = peak.kib();
     let most = PEAK_KIB_MAX + ENDPOINT_KIB_MAX * COUNT as u64;
     assert!(peak < most, "{peak} KiB of {most}");
 }
@@ -246,6 +247,7 @@ async fn a_thousand_connections_wait_in_little_memory_and_are_all_served() {
     // Each worker has connections of its own.
     let arguments = [&slots[..], &["--workers", "1"]].concat();
     let gateway = Gateway::before(&[app.addr], &arguments).await;
+    let peak = Peak::watch(gateway.pid());
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = Client::connect(gateway.data).await;
@@ -257,7 +259,7 @@ async fn a_thousand_connections_wait_in_little_memory_and_are_all_served() {
         (services["services"][0]["queue"]["depth"] == CLIENTS - 10).then_some(())
     })
     .await;
-    let peak = peak_kib(gateway.pid());
+    let peak = peak.kib();
     let most = PEAK_KIB_MAX + WAITING_KIB_MAX * CLIENTS as u64;
     assert!(peak < most, "{peak} KiB of {most}");
     gate.add_permits(CLIENTS);

@@ -1,6 +1,11 @@
 //! Bodies of any size pass through little memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use plimsoll_lab::backend::Running;
+use tokio::task::JoinHandle;
 
 use crate::harness::app::{self, App};
 use crate::harness::http1::{self, Client};
@@ -19,16 +24,53 @@ pub(crate) const PEAK_KIB_MAX: u64 = 10_000;
 /// What one connection that waits may cost besides, in KiB: the buffers of both its sides.
 const WAITING_KIB_MAX: u64 = 150;
 
-/// The most that the process has occupied since it began, in KiB: without the pages of the program and its libraries,
-/// which are many times larger in a build for tests than in what ships.
-pub(crate) fn peak_kib(pid: u32) -> u64 {
+/// The most memory of its own that a process has occupied since it is watched: without the pages of the program and its
+/// libraries, which are many times larger in a build for tests than in what ships.
+pub(crate) struct Peak {
+    pid: u32,
+    kib: Arc<AtomicU64>,
+    watching: JoinHandle<()>,
+}
+
+impl Peak {
+    /// The kernel keeps the greatest of all resident pages together only, so it is looked at often.
+    pub(crate) fn watch(pid: u32) -> Self {
+        const PERIOD: Duration = Duration::from_millis(2);
+        let kib = Arc::new(AtomicU64::new(own_kib(pid)));
+        let seen = Arc::clone(&kib);
+        let watching = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(PERIOD);
+            loop {
+                ticks.tick().await;
+                seen.fetch_max(own_kib(pid), Ordering::Relaxed);
+            }
+        });
+        Self { pid, kib, watching }
+    }
+
+    /// So far, in KiB.
+    pub(crate) fn kib(&self) -> u64 {
+        own_kib(self.pid).max(self.kib.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Peak {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// What a process occupies besides files, in KiB.
+fn own_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let field = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse().unwrap()
-    };
-    field("VmHWM:") - field("RssFile:")
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
 }
 
 async fn download(sidecar: &Sidecar) {
@@ -64,9 +106,10 @@ async fn download_over_h2c(sidecar: &Sidecar) {
 async fn what_is_downloaded_passes_through_little_memory() {
     let app = app::lab();
     let sidecar = Sidecar::start(app.addr(), &[]).await;
+    let peak = Peak::watch(sidecar.pid());
     download(&sidecar).await;
     download_over_h2c(&sidecar).await;
-    let peak = peak_kib(sidecar.pid());
+    let peak = peak.kib();
     assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
 }
 
@@ -84,6 +127,7 @@ async fn what_is_uploaded_passes_through_little_memory() {
     })
     .await;
     let sidecar = Sidecar::start(app.addr, &[]).await;
+    let peak = Peak::watch(sidecar.pid());
     let mut client = Client::connect(sidecar.data).await;
     let length = total();
     client
@@ -100,7 +144,7 @@ async fn what_is_uploaded_passes_through_little_memory() {
         left -= now;
     }
     assert_eq!(client.answer().await.text(), "ok\n");
-    let peak = peak_kib(sidecar.pid());
+    let peak = peak.kib();
     assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
 }
 
@@ -124,10 +168,11 @@ async fn clients_that_do_not_read_cost_their_buffers_and_no_more() {
     const WAITING: usize = 40;
     let app = app::lab();
     let sidecar = Sidecar::start(app.addr(), &[]).await;
+    let peak = Peak::watch(sidecar.pid());
     let clients = waiting(&sidecar, &app, WAITING).await;
     // By the time that this has passed, the others have long filled what they fill.
     download(&sidecar).await;
-    let peak = peak_kib(sidecar.pid());
+    let peak = peak.kib();
     let limit = PEAK_KIB_MAX + WAITING as u64 * WAITING_KIB_MAX;
     assert!(peak < limit, "{peak} KiB of {limit}");
     assert_eq!(sidecar.scrape().await.in_flight(), WAITING as f64);

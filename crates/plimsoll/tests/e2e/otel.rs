@@ -33,7 +33,7 @@ use crate::harness::gateway::Folder;
 use crate::harness::http1::{self, Client};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::soon;
-use crate::memory::peak_kib;
+use crate::memory::Peak;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -315,12 +315,13 @@ async fn a_collector_that_hangs_costs_no_request_and_bounded_memory() {
     let always = [("OTEL_TRACES_SAMPLER", "always_on")];
     let sidecar = start(app.addr, "http/protobuf", &endpoint, &always).await;
     let mut client = Client::connect(sidecar.data).await;
+    let peak = Peak::watch(sidecar.pid());
     let mut peaks = Vec::new();
     for _ in 0..3 {
         for _ in 0..REQUESTS {
             assert_eq!(client.get("/").await.status, 200);
         }
-        peaks.push(peak_kib(sidecar.pid()));
+        peaks.push(peak.kib());
     }
     // After the first round all places are taken: what comes later is dropped, and takes no room.
     let grown = peaks[2] - peaks[0];
