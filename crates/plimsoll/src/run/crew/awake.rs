@@ -23,7 +23,7 @@ pub(crate) struct Awake {
 impl Awake {
     /// Takes a service in, unless it is at rest or here already.
     pub(super) fn enter(&self, crew: &Arc<Shared>) {
-        if !crew.is_at_rest() && !crew.is_awake.swap(true, Ordering::Relaxed) {
+        if !crew.is_at_rest() && !crew.is_awake.swap(true, Ordering::SeqCst) {
             self.crews.lock().push(Arc::downgrade(crew));
             self.wake();
         }
@@ -38,9 +38,11 @@ impl Awake {
             crew.balancer.advance(now);
             crew.endpoints.expire(now);
             tell(&crew.name, crew.balancer.take_events());
-            let stays = !crew.is_at_rest();
-            crew.is_awake.store(stays, Ordering::Relaxed);
-            stays
+            !crew.is_at_rest() || {
+                crew.is_awake.store(false, Ordering::SeqCst);
+                // Somebody may have come in between, who saw it awake and did not enter.
+                !crew.is_at_rest() && !crew.is_awake.swap(true, Ordering::SeqCst)
+            }
         });
     }
 

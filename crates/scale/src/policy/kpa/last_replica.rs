@@ -127,6 +127,15 @@ mod tests {
     /// When the rows are looked at.
     const NOW: u64 = 100_000;
 
+    /// A decision for none.
+    const FOR_NONE: Evaluation = Evaluation {
+        desired: 0,
+        needed: 0,
+        excess_burst_capacity: -1.0,
+        panic: false,
+        reason: Reason::Idle,
+    };
+
     fn ago(seconds: u64) -> Tick {
         Tick::from_nanos((NOW - seconds) * 1_000_000_000)
     }
@@ -148,20 +157,13 @@ mod tests {
             phase,
             queued_since: queued,
         };
-        let evaluation = Evaluation {
-            desired: 0,
-            needed: 0,
-            excess_burst_capacity: -1.0,
-            panic: false,
-            reason: Reason::Idle,
-        };
         // Who is being activated has begun, and is not ready.
         let replicas = Replicas {
             ready,
             starting: u32::from(phase == Phase::Activating && ready == 0),
             ..Replicas::default()
         };
-        last.apply(ago(0), config, &evaluation, &replicas)
+        last.apply(ago(0), config, &FOR_NONE, &replicas)
     }
 
     fn nothing(_: &mut ScaleConfig) {}
@@ -259,14 +261,7 @@ mod tests {
             phase: Phase::Activating,
             queued_since: None,
         };
-        let evaluation = Evaluation {
-            desired: 0,
-            needed: 0,
-            excess_burst_capacity: -1.0,
-            panic: false,
-            reason: Reason::Idle,
-        };
-        let wish = last.apply(ago(0), &config(nothing), &evaluation, &Replicas::default());
+        let wish = last.apply(ago(0), &config(nothing), &FOR_NONE, &Replicas::default());
         assert_eq!(wish, Wish::Want(0));
     }
 }
