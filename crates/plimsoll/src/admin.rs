@@ -90,11 +90,13 @@ impl Readings {
     }
 
     fn render(&self, format: plimsoll_wire::Format) -> Vec<u8> {
+        // Before the counts: a request leaves after it was counted, so none is in neither.
+        let requests_in_flight = self.meter.in_flight().total;
         let stats = self.stats.view();
         let families = Families {
             requests: stats.requests,
             errors: stats.errors,
-            requests_in_flight: self.meter.in_flight().total,
+            requests_in_flight,
             connections_open: stats.connections as u64,
             limit: self.breaker.as_ref().map(limit_sample),
             version: env!("CARGO_PKG_VERSION"),

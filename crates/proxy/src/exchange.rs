@@ -377,8 +377,9 @@ impl Drop for Exchange {
         self.end_hold(Some(now));
         if let Some(source) = self.source {
             let worker = self.connection.worker().index;
-            self.meter().leave(worker, source, now);
+            // In this order, so that who sees nothing in flight finds all of it counted.
             self.count(outcome, now);
+            self.meter().leave(worker, source, now);
         }
         self.connection.request_ended();
         if let Some(observed) = self.observed.take() {

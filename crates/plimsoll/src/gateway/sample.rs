@@ -18,6 +18,7 @@ use crate::run::ScaledReading;
 /// What is read of one service, so that samples can borrow from it.
 struct Reading {
     member: std::sync::Arc<Member>,
+    in_flight: u64,
     balancer: BalancerView,
     counted: ServiceView,
     discovery: Option<DiscoverySample>,
@@ -26,6 +27,8 @@ struct Reading {
 impl Reading {
     fn of(member: &std::sync::Arc<Member>, now: Tick) -> Self {
         Self {
+            // Before the counts: a request leaves after it was counted, so none is in neither.
+            in_flight: member.service.meter().in_flight().total,
             balancer: member.balancer.view(now),
             counted: member.service.view(),
             discovery: member.endpoints.discovery(),
@@ -41,7 +44,7 @@ impl Reading {
             policy: self.balancer.policy,
             requests: counted.requests,
             errors: counted.errors,
-            requests_in_flight: self.member.service.meter().in_flight().total,
+            requests_in_flight: self.in_flight,
             request_duration: histogram(&counted.request_time),
             upstream_duration: histogram(&counted.upstream_time),
             queue: QueueSample {

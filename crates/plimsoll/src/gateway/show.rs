@@ -312,6 +312,8 @@ fn load_report(report: LoadReport, age: Duration) -> Report {
 
 /// A service as a whole.
 pub(crate) fn service(member: &Member, clock: MonotonicClock) -> Service {
+    // Before the counts: a request leaves after it was counted, so none is in neither.
+    let requests_in_flight = member.service.meter().in_flight().total;
     let balancer = member.balancer.view(clock.now());
     let counted = member.service.view();
     let reasons = plimsoll_proxy::RetryReason::ALL.map(plimsoll_proxy::RetryReason::as_str);
@@ -326,7 +328,7 @@ pub(crate) fn service(member: &Member, clock: MonotonicClock) -> Service {
             .map(super::plan::RoutePlan::told)
             .collect(),
         endpoints: balancer.endpoints.len(),
-        requests_in_flight: member.service.meter().in_flight().total,
+        requests_in_flight,
         requests_total: counted.requests.requests_total(),
         queue: Queue {
             depth: balancer.queue_depth,
