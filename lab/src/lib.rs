@@ -44,4 +44,5 @@ pub mod load;
 pub mod random;
 pub mod scenario;
 pub mod sim;
+pub mod stopped_thread;
 pub mod wire;

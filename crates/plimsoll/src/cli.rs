@@ -166,7 +166,7 @@ fn one_line(error: &clap::Error, first: Option<&OsString>) -> String {
         // The standard library's words for a number that is none.
         .replace("invalid digit found in string", "not a whole number");
     let lost = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(word)) => lost_command(error, word, &message),
+        Some(ContextValue::String(word)) => lost_command(error, word, first),
         _ => None,
     };
     let advice = match (lost, likely(error)) {
@@ -196,10 +196,10 @@ fn likely(error: &clap::Error) -> Option<String> {
 }
 
 /// What to say to somebody who has written a command for `plimsoll run` without what divides it from the flags.
-fn lost_command(error: &clap::Error, word: &str, message: &str) -> Option<&'static str> {
+fn lost_command(error: &clap::Error, word: &str, first: Option<&OsString>) -> Option<&'static str> {
     let is_command = error.kind() == ErrorKind::UnknownArgument
         && !word.starts_with('-')
-        && message.contains("Usage: plimsoll run ");
+        && first.is_some_and(|first| first == "run");
     is_command.then_some("; write `--` before the command: plimsoll run -- COMMAND")
 }
 

@@ -19,6 +19,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at that nobody can announce.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
+/// A number of kibibytes in the status of a process (proc_pid_status(5)), as `VmRSS`.
+pub(crate) fn status_kib(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mut fields = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(name, _)| *name == field).unwrap();
+    value.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
 /// What `future` gives, unless it takes longer than [`PATIENCE`].
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::harness::app::{self, App};
 use crate::harness::http1::{self, Client};
 use crate::harness::sidecar::Sidecar;
-use crate::harness::{h2c, soon};
+use crate::harness::{h2c, soon, status_kib};
 
 /// How much passes, in bytes. `PLIMSOLL_E2E_FULL` asks for more than a test that is run often should take.
 fn total() -> usize {
@@ -62,15 +62,7 @@ impl Drop for Peak {
 
 /// What a process occupies besides files, in KiB.
 fn own_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
+    status_kib(pid, "RssAnon")
 }
 
 async fn download(sidecar: &Sidecar) {

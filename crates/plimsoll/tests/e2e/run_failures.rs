@@ -1,10 +1,8 @@
 //! Commands that cannot be started, or end, or never listen: what requests are told.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use plimsoll_lab::stopped_thread::StoppedThread;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::http1::{self, Client};
@@ -90,44 +88,17 @@ async fn a_request_whose_replica_ends_goes_to_the_next_one_if_it_may() {
     assert_ne!(after.text(), first.text(), "another process");
 }
 
-/// Stops the thread `argv[1]`, which is the main one of a process, for as long as its standard input is open.
-const STOP_THREAD: &str = r#"
-import ctypes, os, sys
-pid = int(sys.argv[1])
-libc = ctypes.CDLL(None)
-libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-SEIZE, INTERRUPT, DETACH, ALL_CHILDREN = 0x4206, 0x4207, 17, 0x40000000
-if libc.ptrace(SEIZE, pid, None, None) or libc.ptrace(INTERRUPT, pid, None, None):
-    print("not permitted", flush=True)
-else:
-    os.waitpid(pid, ALL_CHILDREN)
-    print("stopped", flush=True)
-    sys.stdin.read()
-    libc.ptrace(DETACH, pid, None, None)
-"#;
-
 #[tokio::test]
 async fn if_the_part_that_decides_stands_still_what_is_warm_is_served() {
     let Some(run) = Running::start(&["--concurrency", "2", "--max", "2"]).await else {
         return;
     };
     assert_eq!(run.program.get("/").await.status, 200);
-    let mut stopper = Command::new("python3")
-        .args(["-c", STOP_THREAD, &run.program.pid().to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut told = String::new();
-    let mut lines = BufReader::new(stopper.stdout.take().unwrap());
-    soon("it is stopped", lines.read_line(&mut told))
-        .await
-        .unwrap();
-    if told.trim() != "stopped" {
+    let stopping = StoppedThread::main_of(run.program.pid());
+    let Some(stopped) = soon("it is stopped", stopping).await.unwrap() else {
         println!("skipped: a thread of another process may not be stopped here");
         return;
-    }
+    };
     let mut client = Client::connect(run.program.data).await;
     for _ in 0..100 {
         assert_eq!(client.get("/sleep/0.01").await.status, 200);
@@ -135,7 +106,6 @@ async fn if_the_part_that_decides_stands_still_what_is_warm_is_served() {
     let nobody_decides = run.program.ask("GET /healthz", "");
     let answered = tokio::time::timeout(Duration::from_millis(200), nobody_decides).await;
     assert!(answered.is_err(), "it had not been stopped");
-    drop(stopper.stdin.take());
-    soon("it goes on", stopper.wait()).await.unwrap();
+    soon("it goes on", stopped.go_on()).await.unwrap();
     assert_eq!(run.scale().await["ready"], 1);
 }

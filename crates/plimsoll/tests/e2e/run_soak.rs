@@ -1,11 +1,9 @@
 //! `plimsoll run` after many starts and stops: it has what it had. `just soak` does it for longer.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
+use crate::harness::{eventually, status_kib};
 
 /// Times up and down, unless the variable `PLIMSOLL_SOAK_CYCLES` says otherwise.
 const CYCLES: u64 = 10;
@@ -42,17 +40,7 @@ fn has(pid: u32) -> Has {
 }
 
 fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
-    let status = status.unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes: u64 = line
-        .unwrap()
-        .trim()
-        .strip_suffix(" kB")
-        .unwrap()
-        .parse()
-        .unwrap();
-    kibibytes * 1_024
+    status_kib(pid, "VmRSS") * 1_024
 }
 
 async fn set_replicas(program: &Gateway, count: u64) {
